@@ -1,0 +1,178 @@
+"""The models pixart knows: data (``catalog.toml``), and which one suits a size."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from pixart_cli.core.errors import PixartError
+
+BUILT_IN: Final = "mini"
+NATIVE_SIZES: Final = (256, 512, 1024, 2048)
+_VAE_SCALE: Final = 8
+_MAX_CONFIG_BYTES: Final = 1 << 20
+_CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditions")
+
+# What of a component's folder is needed: its configuration and safetensors, never pickled weights.
+_ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
+    "tokenizer": ("*.json", "spiece.model"),
+    "text_encoder": ("config.json", "*.safetensors", "*.safetensors.index.json"),
+    "vae": ("config.json", "*.safetensors"),
+    "transformer": ("config.json", "*.safetensors", "*.safetensors.index.json"),
+    "scheduler": ("*.json",),
+}
+COMPONENTS: Final = tuple(_ALLOW)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a component's files are: a hub repository, a folder in it, and patterns inside that folder.
+
+    `also` names repositories that hold the same files: as good, if they are on this machine already.
+    """
+
+    repo: str
+    subfolder: str
+    allow: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One row of the catalogue, or what a model folder says of itself.
+
+    `native` is the side in pixels it was trained at. `timesteps`, if any, replace the scheduler's own
+    for exactly `default_steps` steps. `transformer_config` is what config.json must agree with.
+    `rank` tells the better of two models of one native size.
+    """
+
+    name: str
+    title: str
+    family: str
+    native: int
+    default_steps: int
+    default_guidance: float
+    default_scheduler: str
+    max_tokens: int
+    transformer_config: Mapping[str, int | float | bool]
+    parts: Mapping[str, Part]
+    built_in: bool = False
+    rank: int = 0
+    approx_bytes: int | None = None
+    license: str = "see the repository"
+    timesteps: tuple[int, ...] = ()
+    note: str = ""
+
+
+@cache
+def catalog() -> Mapping[str, ModelSpec]:
+    """Every known model by name, in the table's order."""
+    data = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8"))
+    shared = data.pop("shared")
+    return MappingProxyType({name: _spec(name, row, shared) for name, row in data.items()})
+
+
+def _spec(name: str, row: dict[str, Any], shared: Mapping[str, Any]) -> ModelSpec:
+    values = dict(row)
+    for key in ("steps", "guidance", "scheduler"):
+        values[f"default_{key}"] = values.pop(key)
+    values["transformer_config"] = MappingProxyType(values.pop("transformer"))
+    values["timesteps"] = tuple(values.get("timesteps", ()))
+    values["parts"] = _parts(values.pop("parts", {}), shared.get(values.pop("rest", "")))
+    return ModelSpec(name=name, **values)
+
+
+def _parts(own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
+    if rest is None:
+        return MappingProxyType({})
+    rows = {component: own.get(component, rest) for component in COMPONENTS}
+    return MappingProxyType({
+        component: Part(row["repo"], component, _ALLOW[component], tuple(row.get("also", ())))
+        for component, row in rows.items()
+    })  # fmt: skip
+
+
+def get_model(name: str) -> ModelSpec:
+    """The catalogue's row `name`.
+
+    Raises:
+        PixartError: "model-unknown", with what may have been meant.
+    """
+    if name in catalog():
+        return catalog()[name]
+    close = get_close_matches(name.lower(), list(catalog()), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else "Known: " + ", ".join(catalog()) + "."
+    raise PixartError("model-unknown", f"no model is named {name!r}, and no folder either", hint)
+
+
+def default_model(installed: Collection[str], width: int | None = None, height: int | None = None) -> str:
+    """The name of the best installed model for a picture of `width` x `height` (1024 x 1024 if not known).
+
+    Any trained network beats the built-in one; then the one whose native size comes nearest to the picture's
+    without drawing more than is needed; then rank. Names that are not in the catalogue are passed over.
+    """
+    wanted = math.sqrt(width * height) if width and height else 1024.0
+    needed = min((size for size in NATIVE_SIZES if size >= 0.9 * wanted), default=NATIVE_SIZES[-1])
+
+    def merit(spec: ModelSpec) -> tuple[bool, int, int, int]:
+        return not spec.built_in, min(spec.native, needed), spec.rank, -spec.native
+
+    known = [catalog()[name] for name in installed if name in catalog()]
+    return max(known, key=merit, default=catalog()[BUILT_IN]).name
+
+
+def is_folder(model: str) -> bool:
+    """Whether `model` means a folder of weights and not a name of the catalogue."""
+    return model not in catalog() and ("/" in model or "\\" in model or os.path.isdir(model))
+
+
+def spec_of_folder(folder: Path) -> ModelSpec:
+    """What a model folder in diffusers' layout says of itself: sizes, family and usual defaults.
+
+    Reads only ``model_index.json`` and two configurations; `name` is the folder as given.
+
+    Raises:
+        PixartError: "model-unknown" if there is no such folder, "weights-invalid" if it holds no such model.
+    """
+    if not os.path.isdir(folder):
+        raise PixartError("model-unknown", f"no model folder {str(folder)!r}", "See 'pixart models list'.")
+    config = _read_json(folder / "transformer" / "config.json")
+    side = config.get("sample_size")
+    if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
+        raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128 or 256")
+    alpha = _read_json(folder / "model_index.json").get("_class_name") == "PixArtAlphaPipeline"
+    expected = {key: config[key] for key in _CHECKED if config.get(key) is not None}
+    tokens = _read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length")
+    most = 120 if alpha else 300
+    return ModelSpec(
+        name=str(folder), title=f"the folder {folder.name}", family="alpha" if alpha else "sigma",
+        native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
+        max_tokens=min(tokens, most) if isinstance(tokens, int) else most,
+        transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
+    )  # fmt: skip
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise _not_a_model(path.parent, f"{path.name} is too long")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _not_a_model(path, f"{type(error).__name__}: {error}") from None
+    if not isinstance(value, dict):
+        raise _not_a_model(path, "it is no JSON object")
+    return value
+
+
+def _not_a_model(path: Path, why: str) -> PixartError:
+    hint = "A model folder holds model_index.json, tokenizer, text_encoder, vae, transformer and scheduler."
+    return PixartError("weights-invalid", f"{path}: not a PixArt model: {why}", hint)

@@ -1,0 +1,93 @@
+"""The one declared table: option ↔ request field ↔ metadata key.
+
+The door (`cli`), presets, configuration files, the PNG writer, the PNG reader, `replay` and the
+documentation are all driven by :data:`FIELDS`; a test walks it. A new knob is one new row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pixart_cli.core.errors import PixartError
+
+SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm")
+MAX_SIDE: Final = 32768
+MAX_PROMPT_BYTES: Final = 65536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One value that decides the pixels.
+
+    `name` is the attribute of `GenerationRequest` and the JSON key in the PNG; `key` the short word
+    of the option, of TOML files and of ``PIXART_<KEY>``; `infotext` the key in A1111's text.
+    `default` is None where the value comes from the model, the size or chance.
+    """
+
+    name: str
+    key: str
+    kind: type[str] | type[int] | type[float]
+    infotext: str
+    help: str
+    default: str | int | float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any, *, source: str = "request") -> Any:
+        """`value` as this field's kind.
+
+        Raises:
+            PixartError: "request-invalid" naming `source`, the key and what is allowed.
+        """
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, self.kind) or isinstance(value, bool):
+            raise self._refuse(value, f"expected {_KIND_NAMES[self.kind]}", source)
+        if self.choices and value not in self.choices:
+            raise self._refuse(value, "expected one of " + ", ".join(self.choices), source)
+        if isinstance(value, (int, float)):
+            self._check_range(value, source)
+        return value
+
+    def _check_range(self, value: float, source: str) -> None:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise self._refuse(value, "expected a finite number", source)
+        if self.minimum is not None and value < self.minimum:
+            raise self._refuse(value, f"the least is {self.minimum:g}", source)
+        if self.maximum is not None and value > self.maximum:
+            raise self._refuse(value, f"the most is {self.maximum:.15g}", source)
+
+    def _refuse(self, value: Any, why: str, source: str) -> PixartError:
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        return PixartError("request-invalid", f"{source}: {self.key} cannot be {shown}", f"{why[0].upper()}{why[1:]}.")
+
+
+_KIND_NAMES: Final = {str: "text", int: "a whole number", float: "a number"}
+
+FIELDS: Final = (
+    Field(name="prompt", key="prompt", kind=str, infotext="prompt", help="what to draw"),
+    Field(name="negative_prompt", key="negative", kind=str, infotext="Negative prompt", default="",
+          help="what to steer away from"),
+    Field(name="model", key="model", kind=str, infotext="Model", help="a model of the catalogue, or a folder"),
+    Field(name="width", key="width", kind=int, infotext="Size", minimum=16, maximum=MAX_SIDE,
+          help="delivered width in pixels"),
+    Field(name="height", key="height", kind=int, infotext="Size", minimum=16, maximum=MAX_SIDE,
+          help="delivered height in pixels"),
+    Field(name="num_inference_steps", key="steps", kind=int, infotext="Steps", minimum=1, maximum=1000,
+          help="denoising steps"),
+    Field(name="guidance_scale", key="guidance", kind=float, infotext="CFG scale", minimum=0.0, maximum=100.0,
+          help="how strictly to follow the prompt; 1 is off"),
+    Field(name="scheduler", key="scheduler", kind=str, infotext="Sampler", choices=SCHEDULERS,
+          help="the sampling rule"),
+    Field(name="seed", key="seed", kind=int, infotext="Seed", minimum=0, maximum=2**63 - 1,
+          help="the number the noise is drawn from"),
+    Field(name="kv_compression", key="kv_compression", kind=str, infotext="KV compression", default="off",
+          choices=("off",), help="KV token compression"),
+    Field(name="refine", key="refine", kind=str, infotext="Refine", default="off", choices=("off",),
+          help="the high-resolution pass"),
+)  # fmt: skip
+
+BY_NAME: Final = {field.name: field for field in FIELDS}
+BY_KEY: Final = {field.key: field for field in FIELDS}

@@ -1,0 +1,216 @@
+"""The one table of what can be set for a picture: as a typed option, in TOML, in the environment.
+
+Rows that decide pixels take their kind, range and help from :data:`pixart_cli.core.fields.FIELDS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.fields import BY_KEY, Field
+from pixart_cli.core.request import check_text, refuse_unknown
+from pixart_cli.core.resolution import parse_size
+
+MAX_COUNT: Final = 10_000
+MAX_PATH_CHARACTERS: Final = 4096
+
+_DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(?::[0-9]{1,3})?")
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One row. `key` is the TOML key, and ``PIXART_<KEY>``, and the long option with dashes for underscores.
+
+    `default` is the built-in value; None where the model, the size or chance decides.
+    """
+
+    key: str
+    kind: type[str] | type[int] | type[float] | type[bool]
+    help: str
+    default: str | int | float | bool | None = None
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    decides_pixels: bool = False
+
+    def check(self, value: Any, *, source: str, code: str | None = None) -> Any:
+        """`value` as this setting's kind.
+
+        Raises:
+            PixartError: `code`, or else the code that fits the setting, naming `source`, the key and what is
+                allowed. "not-in-this-build" is never replaced.
+        """
+        try:
+            checked = self._check_kind(value, source)
+            return _SPECIAL[self.key](checked, source) if self.key in _SPECIAL else checked
+        except PixartError as error:
+            if code is None or error.code == "not-in-this-build":
+                raise
+            message = error.message if error.message.startswith(source) else f"{source}: {error.message}"
+            raise PixartError(code, message, error.hint) from None
+
+    def _check_kind(self, value: Any, source: str) -> Any:
+        if self.kind is bool:
+            if isinstance(value, bool):
+                return value
+            raise PixartError("usage", f"{source}: {self.key} cannot be {value!r}", "Expected true or false.")
+        if self.key == "kv_compression":
+            return str(value)  # a ratio may be written as a number
+        field = Field(
+            name=self.key,
+            key=self.key,
+            kind=self.kind,
+            infotext="",
+            help=self.help,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            choices=self.choices,
+        )
+        return field.check(value, source=source)
+
+    def read(self, text: str, *, source: str, code: str | None = None) -> Any:
+        """The value that `text`, from the environment, spells out.
+
+        Raises:
+            PixartError: as :meth:`check`.
+        """
+        return self.check(_parse(text.strip(), self.kind), source=source, code=code)
+
+
+def _parse(text: str, kind: type) -> Any:
+    """`text` as `kind`, or unchanged where it is none, for :meth:`Setting.check` to refuse."""
+    if kind is bool and text.lower() in (*_TRUE, *_FALSE):
+        return text.lower() in _TRUE
+    if kind is int and re.fullmatch(r"[-+]?[0-9]{1,20}", text):
+        return int(text)
+    if kind is float and re.fullmatch(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?", text):
+        return float(text)
+    return text
+
+
+def _check_kv_compression(value: str, source: str) -> str:
+    if value == "off":
+        return value
+    if value == "auto" or re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", value):
+        raise PixartError(
+            "not-in-this-build",
+            f"{source}: kv_compression {value} is not in this release",
+            "Leave it at 'off'.",
+        )
+    what = f"{source}: kv_compression cannot be {value!r}"
+    raise PixartError("request-invalid", what, "Expected off, auto or a ratio.")
+
+
+def _check_res(value: str, _source: str) -> str:
+    parse_size(value)
+    return value
+
+
+def _check_device(value: str, source: str) -> str:
+    if _DEVICE.fullmatch(value):
+        return value
+    hint = "Expected auto, cpu, mps, cuda or cuda:N."
+    raise PixartError("usage", f"{source}: device cannot be {value!r}", hint)
+
+
+def _check_negative(value: str, source: str) -> str:
+    check_text(value, f"{source}: negative")
+    return value
+
+
+def _check_path(value: str, source: str) -> str:
+    if value and len(value) <= MAX_PATH_CHARACTERS and "\x00" not in value:
+        return value
+    what = f"{source}: output is empty, too long or holds a NUL"
+    raise PixartError("output-invalid", what, "Name a file or folder.")
+
+
+def _check_prompt(value: str, source: str) -> str:
+    check_text(value, f"{source}: prompt")
+    if value.count("{prompt}") != 1:
+        raise PixartError(
+            "preset-invalid",
+            f"{source}: prompt must hold {{prompt}} exactly once",
+            "Write the style around it, as 'a woodcut of {prompt}'.",
+        )
+    return value
+
+
+_SPECIAL: Final = {
+    "kv_compression": _check_kv_compression,
+    "res": _check_res,
+    "device": _check_device,
+    "negative": _check_negative,
+    "output": _check_path,
+    "prompt": _check_prompt,
+}
+
+
+def _pixels(key: str) -> Setting:
+    field = BY_KEY[key]
+    return Setting(
+        key=key,
+        kind=field.kind,
+        help=field.help,
+        default=field.default,
+        choices=field.choices,
+        minimum=field.minimum,
+        maximum=field.maximum,
+        decides_pixels=True,
+    )
+
+
+SETTINGS: Final = (
+    Setting(key="preset", kind=str, help="a preset to start from"),
+    Setting(key="res", kind=str, help="size: a name, WIDTHxHEIGHT, or paper as a3@150", decides_pixels=True),
+    _pixels("model"),
+    _pixels("seed"),
+    Setting(key="count", kind=int, default=1, minimum=1, maximum=MAX_COUNT,
+            help="pictures a prompt: seed, seed+1, ..."),
+    _pixels("negative"),
+    _pixels("steps"),
+    _pixels("guidance"),
+    _pixels("scheduler"),
+    _pixels("kv_compression"),
+    Setting(key="output", kind=str, help="a file, a folder, a template, or - for standard output"),
+    Setting(key="force", kind=bool, default=False, help="overwrite what exists"),
+    Setting(key="metadata", kind=str, default="full", choices=("full", "minimal", "none"),
+            help="what the picture says of itself"),
+    Setting(key="device", kind=str, default="auto", help="auto, cpu, mps or cuda[:N]"),
+    Setting(key="memory", kind=str, default="auto", choices=("auto", "full", "offload", "low"),
+            help="how much memory to use"),
+    Setting(key="offline", kind=bool, default=False, help="never touch the network"),
+    Setting(key="yes", kind=bool, default=False, help="agree to a download"),
+    Setting(key="json", kind=bool, default=False, help="one JSON document on standard output"),
+    Setting(key="print0", kind=bool, default=False, help="end each path with NUL"),
+    Setting(key="quiet", kind=bool, default=False, help="only errors on standard error"),
+    Setting(key="progress", kind=str, default="auto", choices=("auto", "bar", "plain", "none"),
+            help="how progress shows"),
+    Setting(key="dry_run", kind=bool, default=False, help="say what would be done, and do nothing"),
+)  # fmt: skip
+
+BY_SETTING: Final[Mapping[str, Setting]] = {setting.key: setting for setting in SETTINGS}
+
+# A preset describes a picture, not a run: pixels, size, place, and a sentence around the prompt.
+PROMPT: Final = Setting(key="prompt", kind=str, help="a sentence around {prompt}", decides_pixels=True)
+PRESET_SETTINGS: Final[Mapping[str, Setting]] = {
+    row.key: row for row in (*SETTINGS, PROMPT) if row.decides_pixels or row.key == "output"
+}
+
+
+def read_mapping(values: Mapping[str, Any], *, source: str, code: str | None = None) -> dict[str, Any]:
+    """`values` by setting key, each checked; None means "not typed" and is left out.
+
+    Raises:
+        PixartError: `code`, or else the code that fits, for an unknown key or a wrong value.
+    """
+    for key in values:
+        refuse_unknown(key, BY_SETTING, source=source, code=code or "usage")
+    typed = {key: value for key, value in values.items() if value is not None}
+    return {key: BY_SETTING[key].check(value, source=source, code=code) for key, value in typed.items()}

@@ -1,0 +1,149 @@
+"""A file appears under its final name whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pixart_cli.core.errors import PixartError
+
+Writer = Callable[[BinaryIO], object]
+
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_HINTS: Final = {
+    errno.ENOSPC: "Free some space there, or choose another folder with --output.",
+    errno.EDQUOT: "Your quota there is used up: free some space, or choose another folder with --output.",
+    errno.EACCES: "Choose a folder you may write to with --output.",
+    errno.EPERM: "Choose a folder you may write to with --output.",
+    errno.EROFS: "Choose a folder that is not read-only with --output.",
+    errno.ENAMETOOLONG: "Choose a shorter name with --output, as '{slug:40}-{seed}.png'.",
+    errno.ENOTDIR: "A file stands where a folder is needed: choose another folder with --output.",
+    errno.EEXIST: "A file stands where a folder is needed: choose another folder with --output.",
+    errno.EIO: "The disk reports an error: choose another one, and check this one.",
+}
+_RENAME_NOREPLACE: Final = 1
+_AT_FDCWD: Final = -100
+
+
+def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
+    """Write `data`, or what the callback writes, to `path`, atomically and flushed to the disk.
+
+    The bytes go to ``.pixart-*.part`` in the same folder first (made if it is missing), so nobody ever sees
+    half a file. Never writes through a symbolic link. Without `force` an existing `path` is left alone, also
+    when it appears meanwhile.
+
+    Raises:
+        PixartError: "output-exists", "output-invalid" if `path` is a folder, or "disk" for any OSError.
+    """
+    with _as_disk_error(path):
+        if path.is_dir() and not path.is_symlink():
+            hint = "Name a file, or end the folder with '/'."
+            raise PixartError("output-invalid", f"{path} is a folder", hint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        try:
+            _write(handle, data)
+            _name(temporary, path, force=force)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+@contextmanager
+def _as_disk_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        hint = _HINTS.get(error.errno or 0, "Choose another folder with --output.")
+        raise PixartError("disk", f"cannot write {path}: {reason}", hint) from error
+
+
+def _write(handle: int, data: bytes | Writer) -> None:
+    with os.fdopen(handle, "wb") as file:
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            data(file)
+        file.flush()
+        if hasattr(os, "fchmod"):  # mkstemp's 0600 would surprise people who share a folder
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _name(temporary: Path, path: Path, *, force: bool) -> None:
+    """Give the whole file its final name; `temporary` may or may not remain."""
+    if force:
+        os.replace(temporary, path)
+        return
+    try:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _rename_no_replace(temporary, path)
+    except FileExistsError:
+        hint = "Choose another name with --output, or overwrite it with --force."
+        raise PixartError("output-exists", f"{path} exists already", hint) from None
+
+
+def _rename_no_replace(temporary: Path, path: Path) -> None:
+    """Rename where hard links do not exist (FAT, some FUSE), still without overwriting."""
+    if os.name == "nt":
+        os.rename(temporary, path)  # on Windows this fails if `path` exists
+        return
+    if sys.platform == "linux" and _renameat2(temporary, path):
+        return
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _renameat2(temporary: Path, path: Path) -> bool:
+    """Whether Linux's renameat2(RENAME_NOREPLACE) did it; False where it does not exist.
+
+    Raises:
+        OSError: when it exists and fails, FileExistsError among them.
+    """
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(path))
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name survive a power loss, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,189 @@
+"""What is asked for: typed options, environment, files and preset laid over each other, then made into jobs.
+
+Precedence: typed > environment ``PIXART_*`` > ``pixart.toml`` here > the user's ``config.toml`` > preset >
+built-in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from pixart_cli.core import paths
+from pixart_cli.core.catalog import ModelSpec, default_model, get_model, is_folder, spec_of_folder
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
+from pixart_cli.core.presets import get_preset
+from pixart_cli.core.request import GenerationRequest, check_text
+from pixart_cli.core.resolution import Size, parse_size
+from pixart_cli.core.toml_file import read_settings
+
+__all__ = [
+    "SETTINGS", "Job", "Setting", "Settings", "from_environment", "lay_over", "read_mapping", "read_toml",
+    "resolve_requests", "unknown_variables",
+]  # fmt: skip
+
+PROJECT_FILE: Final = "pixart.toml"
+USER_FILE: Final = "config.toml"
+# Documented variables that are no settings.
+OTHER_VARIABLES: Final = ("PIXART_DEBUG", "PIXART_CONFIG_DIR", "PIXART_STATE_DIR", "PIXART_CACHE_DIR")
+_PREFIX: Final = "PIXART_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting's value, and in words where it came from. `warnings` are sentences for standard error."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: the request, the size it was asked in, the preset, and its place (from 0) in the call.
+
+    `prompt` is what was typed, before a preset put its sentence around it.
+    """
+
+    request: GenerationRequest
+    size: Size
+    preset: str | None
+    index: int
+    prompt: str = ""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings of a configuration file; none if there is no such file.
+
+    Raises:
+        PixartError: "config-invalid" naming file and line.
+    """
+    if not os.path.lexists(path):
+        return {}
+    return read_settings(path, BY_SETTING, code="config-invalid")
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of ``PIXART_<KEY>`` variables; an empty one counts as not set.
+
+    Raises:
+        PixartError: "config-invalid" naming the variable.
+    """
+    found = {setting: environ.get(_PREFIX + setting.key.upper(), "") for setting in SETTINGS}
+    return {
+        setting.key: setting.read(text, source=_PREFIX + setting.key.upper(), code="config-invalid")
+        for setting, text in found.items()
+        if text.strip()
+    }
+
+
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each ``PIXART_*`` variable that sets nothing: most likely a misspelling."""
+    known = [*(_PREFIX + setting.key.upper() for setting in SETTINGS), *OTHER_VARIABLES]
+    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    return tuple(_strange(name, known) for name in strange)
+
+
+def _strange(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"{name} sets nothing" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def lay_over(
+    typed: Mapping[str, Any], *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Settings:
+    """Every source of settings laid over the next weaker one.
+
+    `typed` holds what the command line said, by setting key; None means "not typed".
+
+    Raises:
+        PixartError: "config-invalid", "preset-unknown", "preset-invalid", or what fits a typed value.
+    """
+    environ = os.environ if environ is None else environ
+    layers = list(_layers(typed, environ, cwd or paths.here()))
+    name = next((values["preset"] for _, values in layers if "preset" in values), None)
+    if name is not None:
+        layers.append((f"preset {name}", dict(get_preset(name, environ).settings)))
+    layers.append(("built-in", {setting.key: setting.default for setting in SETTINGS}))
+    values = {key: value for _, layer in reversed(layers) for key, value in layer.items()}
+    origins = {key: origin for origin, layer in reversed(layers) for key in layer}
+    return Settings(values, origins, unknown_variables(environ))
+
+
+Layer = tuple[str, dict[str, Any]]
+
+
+def _layers(typed: Mapping[str, Any], environ: Mapping[str, str], cwd: Path) -> Iterator[Layer]:
+    """(origin, settings) from the strongest to the weakest."""
+    yield "typed", read_mapping(typed, source="command line")
+    yield "environment", from_environment(environ)
+    for path in (cwd / PROJECT_FILE, paths.config_dir(environ) / USER_FILE):
+        yield str(path), read_toml(path)
+
+
+def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: Collection[str]) -> list[Job]:
+    """One job a prompt and seed, every value set: the rest comes from the model, the size and chance.
+
+    `installed` are the names of the models on this machine, among which the default is chosen.
+
+    Raises:
+        PixartError: "prompt-invalid", "size-invalid", "model-unknown", "weights-invalid", "request-invalid".
+    """
+    values = settings.values
+    for prompt in prompts:
+        _check_prompt(prompt)
+    size = parse_size(values["res"]) if values["res"] is not None else None
+    spec = _model(values["model"], size, installed)
+    size = size or Size(spec.native, spec.native)
+    pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
+    return [
+        Job(_request(values, prompt, seed, spec, size), size, values["preset"], index, prompt)
+        for index, (prompt, seed) in enumerate(pairs)
+    ]
+
+
+def _check_prompt(prompt: str) -> None:
+    """Before a preset's sentence is put around it, which would hide that it is empty."""
+    check_text(prompt, "prompt")
+    if not prompt.strip():
+        raise PixartError("prompt-invalid", "the prompt is empty", "Say what to draw, in quotes.")
+
+
+def _model(typed: str | None, size: Size | None, installed: Collection[str]) -> ModelSpec:
+    if typed is None:
+        width, height = (size.width, size.height) if size else (None, None)
+        return get_model(default_model(installed, width, height))
+    return spec_of_folder(Path(typed)) if is_folder(typed) else get_model(typed)
+
+
+def _seeds(typed: int | None, count: int) -> range:
+    first = secrets.randbelow(2**32) if typed is None else typed
+    return range(first, first + count)
+
+
+def _request(
+    values: Mapping[str, Any], prompt: str, seed: int, spec: ModelSpec, size: Size
+) -> GenerationRequest:
+    before, _, after = values.get("prompt", "{prompt}").partition("{prompt}")
+    return GenerationRequest(
+        prompt=before + prompt + after,
+        negative_prompt=values["negative"],
+        model=spec.name if values["model"] is None else values["model"],
+        width=size.width,
+        height=size.height,
+        num_inference_steps=_or(values["steps"], spec.default_steps),
+        guidance_scale=_or(values["guidance"], spec.default_guidance),
+        scheduler=_or(values["scheduler"], spec.default_scheduler),
+        seed=seed,
+        kv_compression=values["kv_compression"],
+    )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
