@@ -1,0 +1,1 @@
+"""Floor 1: the networks. The only folder about tensors."""

@@ -1,0 +1,68 @@
+"""Latents → pixels, and the one question that decides: is this a picture, finite and not constant?
+
+Tensors are asked, not files: a network asked for a black square draws one that is almost black, while
+a broken one gives NaN, which a file would show as perfect black.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.memory import cast
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+_CONSTANT = 1e-6
+
+
+def is_picture(tensor: torch.Tensor) -> bool:
+    """Whether `tensor` is finite everywhere and not the same everywhere."""
+    values = tensor.float()
+    return bool(torch.isfinite(values).all()) and bool(values.std() > _CONSTANT)
+
+
+def decode(vae: AutoencoderKL, latents: torch.Tensor) -> tuple[torch.Tensor, str]:
+    """Pixels (H, W, 3), float32 in [0, 1] on the CPU, and the precision they were decoded in.
+
+    A decode that overflows in half precision is done once more in float32, of the same latents.
+
+    Raises:
+        PixartError: "picture-invalid" when `latents` or, after the retry, the pixels are no picture.
+    """
+    if not is_picture(latents):
+        raise invalid("the latents")
+    dtype = vae.dtype
+    pixels = _decode(vae, latents)
+    if is_picture(pixels):
+        return _to_unit(pixels), str(dtype).removeprefix("torch.")
+    if dtype is torch.float32:
+        raise invalid("the decoded picture")
+    with cast(vae, torch.float32):
+        pixels = _decode(vae, latents)
+    if not is_picture(pixels):
+        raise invalid("the decoded picture")
+    return _to_unit(pixels), "float32"
+
+
+def _decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+    parameter = next(vae.parameters())
+    pixels: torch.Tensor = vae.decode(scaled.to(parameter.device, parameter.dtype), return_dict=False)[0][0]
+    return pixels
+
+
+def _to_unit(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).contiguous().cpu()
+
+
+def invalid(what: str) -> PixartError:
+    """The "picture-invalid" error, said of `what`."""
+    return PixartError(
+        "picture-invalid",
+        f"the network drew nothing: {what} held NaN, infinity or one single value, in float32 too",
+        "Try another seed or scheduler; if it stays, check the weights with `pixart models verify`.",
+    )

@@ -1,0 +1,161 @@
+"""The machine, and the plan it leads to: device, precision and memory, in words a person can read.
+
+No torch here: whoever has a `Machine`, probed or made up, has its plan at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Final
+
+from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.resolution import choose_bin
+from pixart_cli.diffusion.estimate import Estimate, delivered_bytes, estimate
+from pixart_cli.diffusion.machine import Accelerator, Machine, probe
+
+__all__ = ["OFFLOADS", "Accelerator", "Machine", "MemoryPlan", "plan", "probe"]
+
+OFFLOADS: Final = ("full", "offload", "low")
+_WORDS: Final = {
+    "full": "all networks stay on the device",
+    "offload": "each network is on the device only while it works",
+    "low": "weights pass through the device layer by layer; slow, but it fits",
+}
+_GIB: Final = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPlan:
+    """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
+
+    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both
+    are rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
+    """
+
+    device: str
+    dtype: str
+    offload: str
+    estimate_bytes: int
+    seconds_estimate: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the networks run on the processor."""
+        return self.device == "cpu"
+
+    def for_vae(self) -> MemoryPlan:
+        """The VAE's plan: where memory is scarcest it decodes whole on the processor, which is exact."""
+        if self.offload != "low":
+            return self
+        return dataclasses.replace(self, device="cpu", dtype="float32")
+
+    def step_down(self) -> MemoryPlan | None:
+        """The next plan that needs less memory, or None after the last."""
+        position = OFFLOADS.index(self.offload) + 1
+        if position == len(OFFLOADS):
+            return None
+        offload = OFFLOADS[position]
+        reason = f"Memory ran out, so now {_WORDS[offload]}."
+        return dataclasses.replace(self, offload=offload, reasons=(*self.reasons, reason))
+
+
+def plan(
+    machine: Machine,
+    spec: ModelSpec,
+    width: int,
+    height: int,
+    *,
+    device: str = "auto",
+    memory: str = "auto",
+) -> MemoryPlan:
+    """How `machine` will draw `width` x `height` pixels with `spec`.
+
+    Args:
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+        memory: "auto", "full", "offload" or "low".
+
+    Raises:
+        PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
+            alone is more than the machine's memory.
+    """
+    _check_delivered(machine, width, height)
+    chosen = _choose_device(machine, device)
+    accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
+    dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
+    native = choose_bin(width, height, spec.native)
+    expected = estimate(spec, native.width, native.height, dtype)
+    free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
+    offload, memory_reason = _choose_offload(expected, free, memory)
+    where = "the processor" if accelerator is None else accelerator.name
+    why = "asked for" if device != "auto" else "the best device here"
+    return MemoryPlan(
+        device=chosen,
+        dtype=dtype,
+        offload=offload,
+        estimate_bytes=expected.peak_bytes[offload],
+        seconds_estimate=_seconds(machine, accelerator, expected, dtype),
+        reasons=(f"{chosen} ({where}): {why}.", dtype_reason, memory_reason),
+    )
+
+
+def _check_delivered(machine: Machine, width: int, height: int) -> None:
+    needed = delivered_bytes(width, height)
+    if needed > machine.memory_bytes:
+        raise PixartError(
+            "size-invalid",
+            f"{width}x{height} needs {needed / _GIB:.1f} GiB for the finished picture alone;"
+            f" this machine has {machine.memory_bytes / _GIB:.1f} GiB",
+            "Ask for fewer pixels.",
+        )
+
+
+def _choose_device(machine: Machine, device: str) -> str:
+    there = machine.devices()
+    if device == "auto":
+        return there[0]
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted not in there:
+        raise PixartError(
+            "device-unavailable",
+            f"there is no device {device!r} on this machine",
+            f"There is: {', '.join(there)}. Use one of these, or --device auto.",
+        )
+    return wanted
+
+
+def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: ModelSpec) -> tuple[str, str]:
+    """The precision and the sentence that says why."""
+    if spec.family == "mini":
+        return "float32", "float32: a model this small gains nothing from half precision."
+    if accelerator is None:
+        if machine.cpu_bf16:
+            return "bfloat16", "bfloat16: this processor multiplies it in hardware, 1.6 times as fast here."
+        return "float32", "float32: this processor has no bfloat16 hardware."
+    if accelerator.bf16:
+        return "bfloat16", "bfloat16: half the memory, with float32's range."
+    return "float16", "float16: the device has no bfloat16; the VAE decodes in float32."
+
+
+def _choose_offload(expected: Estimate, free: int, memory: str) -> tuple[str, str]:
+    needs = expected.peak_bytes
+    if memory != "auto":
+        return memory, f"{memory}: asked for; {_WORDS[memory]}."
+    have = f"{free / _GIB:.1f} GiB"
+    for offload in OFFLOADS:
+        if needs[offload] <= 0.9 * free:
+            about = f"about {needs[offload] / _GIB:.1f} GiB of {have} free"
+            return offload, f"{offload}: {_WORDS[offload]}; {about}."
+    about = f"about {needs['low'] / _GIB:.1f} GiB are needed and {have} are free"
+    return "low", f"low: even so {about}; it may not fit."
+
+
+def _seconds(
+    machine: Machine, accelerator: Accelerator | None, expected: Estimate, dtype: str
+) -> float | None:
+    if accelerator is None:
+        # Measured on one server core with the full-size transformer: 50 GFLOP/s in float32, 80 in bfloat16.
+        return expected.flops / (machine.cores * (80e9 if dtype == "bfloat16" else 50e9))
+    return None if accelerator.flops is None else expected.flops / accelerator.flops

@@ -1,0 +1,43 @@
+"""The training objective of PixArt: noise prediction on linear betas, with a weight per noise level.
+
+Shapes: latents and noise (B, C, H, W); timesteps (B,) in 0..999.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NUM_TRAIN_TIMESTEPS = 1000
+BETA_START, BETA_END = 1e-4, 0.02
+
+
+def alphas_cumprod() -> Tensor:
+    """ᾱ_t of the linear schedule, (1000,) float32 (DDPM, arXiv 2006.11239, §2; PixArt-sigma `iddpm`)."""
+    betas = torch.linspace(BETA_START, BETA_END, NUM_TRAIN_TIMESTEPS, dtype=torch.float64)
+    return torch.cumprod(1.0 - betas, dim=0).float()
+
+
+def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_t = sqrt(ᾱ) x_0 + sqrt(1 - ᾱ) ε (arXiv 2006.11239, eq. 4); `alpha_bar` is (B,)."""
+    a = alpha_bar.view(-1, 1, 1, 1)
+    return a.sqrt() * latents + (1.0 - a).sqrt() * noise
+
+
+def noise_weight(alpha_bar: Tensor, gamma: float = 5.0, most: float = 25.0) -> Tensor:
+    """The weight of each sample's noise error, (B,).
+
+    min(SNR, γ)/SNR (arXiv 2303.09556, eq. 4) keeps nearly clean samples from ruling; the factor
+    1/SNR, held in 1..`most`, lets the very noisy ones, where the composition is decided, count.
+    """
+    snr = alpha_bar / (1.0 - alpha_bar)
+    return snr.clamp(max=gamma) / snr * (1.0 / snr).clamp(1.0, most)
+
+
+def sample_timesteps(
+    count: int, generator: torch.Generator, late_share: float = 0.5, late: int = 350
+) -> Tensor:
+    """`count` timesteps: uniform over all, but a `late_share` of them over late..999 only."""
+    anywhere = torch.randint(0, NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
+    noisy = torch.randint(late, NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < late_share, noisy, anywhere)

@@ -1,0 +1,222 @@
+"""Weights on disk → networks ready to run: explicit classes, local files, safetensors, every tensor checked.
+
+Each network is built without memory for its weights, compared with what the file headers announce,
+and only then filled: a damaged or foreign file is refused before anything of it is used.
+
+The classes come from their own modules. It makes little difference: of the 4.3 s of CPU time that they
+take to import, diffusers' base modules with torch's compiler are 1.8, torch itself 1.3; the whole
+`PixArtSigmaPipeline` would add 0.3.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import init_empty_weights
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+from safetensors import SafetensorError, safe_open
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import T5EncoderModel
+from transformers.models.t5.tokenization_t5 import T5Tokenizer
+
+from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.configuration import check_config, check_model_index, overlay
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
+from pixart_cli.diffusion.weights import Installed, read_json, weight_files
+
+_BUILDERS: Final[Mapping[str, Callable[[dict[str, Any]], torch.nn.Module]]] = {
+    "text_encoder": lambda config: T5EncoderModel(T5Config.from_dict(config)),
+    "vae": AutoencoderKL.from_config,
+    "transformer": PixArtTransformer2DModel.from_config,
+}
+_TIED: Final = frozenset({"shared.weight", "encoder.embed_tokens.weight"})
+# Names of the VAE's one attention before diffusers 0.19.
+_OLD_NAMES: Final = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+class Components:
+    """The five parts of one model. Networks are loaded when first asked for, and can be freed.
+
+    Attributes:
+        tokenizer: the T5 tokenizer.
+        scheduler_config: the model's own scheduler settings.
+    """
+
+    def __init__(self, installed: Installed, plan: MemoryPlan) -> None:
+        self.installed = installed
+        self.plan = plan
+        self.tokenizer = _load_tokenizer(installed.parts["tokenizer"])
+        self.scheduler_config = read_json(installed.parts["scheduler"] / "scheduler_config.json")
+        self._networks: dict[str, torch.nn.Module] = {}
+
+    @property
+    def text_encoder(self) -> T5EncoderModel:
+        """The T5 encoder."""
+        return self._get("text_encoder")
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder, on the processor in float32 where memory is scarcest."""
+        return self._get("vae")
+
+    @property
+    def transformer(self) -> PixArtTransformer2DModel:
+        """The denoiser."""
+        return self._get("transformer")
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the network `name` is in memory."""
+        return name in self._networks
+
+    def free(self, *names: str) -> None:
+        """Give back the memory of these networks."""
+        for name in names:
+            self._networks.pop(name, None)
+        gc.collect()
+        if self.plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        elif self.plan.device == "mps":
+            torch.mps.empty_cache()
+
+    def _get(self, name: str) -> Any:
+        if name not in self._networks:
+            folder = self.installed.parts[name]
+            dtype = _dtype_for(name, folder, self.plan)
+            device = self.plan.device if self.plan.offload == "full" else "cpu"
+            self._networks[name] = load_network(
+                name, folder, spec=self.installed.spec, dtype=dtype, device=device
+            )
+        return self._networks[name]
+
+
+def load(installed: Installed, plan: MemoryPlan) -> Components:
+    """The components of `installed`, checked, for use under `plan`.
+
+    Raises:
+        PixartError: "weights-invalid" when a class, a configuration or a file is not what it should be.
+    """
+    index = installed.parts["transformer"].parent / "model_index.json"
+    if index.is_file():
+        check_model_index(index)
+    return Components(installed, plan)
+
+
+def _load_tokenizer(folder: Path) -> T5Tokenizer:
+    try:
+        return T5Tokenizer.from_pretrained(str(folder), local_files_only=True)
+    # The tokenizers library raises bare Exception for a damaged file.
+    except Exception as error:
+        raise damaged(folder, f"the tokenizer cannot be read ({type(error).__name__})") from error
+
+
+def _dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
+    """The precision of one network: the plan's, with exceptions.
+
+    float16 overflows in the SDXL VAE (diffusers' `force_upcast`), so that decodes in float32. With the
+    least memory the VAE works on the processor in float32, and on a machine without accelerator weights
+    keep their file's precision: then they stay mapped from the disk and take no memory of their own.
+    """
+    if name == "vae" and (plan.offload == "low" or plan.dtype == "float16"):
+        return torch.float32
+    if plan.on_cpu and plan.offload == "low":
+        stored = {entry.dtype for path in weight_files(folder) for entry in read_header(path).values()}
+        return torch.bfloat16 if stored == {"BF16"} else torch.float32
+    dtype: torch.dtype = getattr(torch, plan.dtype)
+    return dtype
+
+
+def load_network(
+    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype, device: str = "cpu"
+) -> torch.nn.Module:
+    """The network `name` ("text_encoder", "vae" or "transformer") from `folder`, for inference.
+
+    Raises:
+        PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
+    """
+    config = read_json(folder / "config.json")
+    header = _read_headers(folder, name)
+    check_config(name, folder, config, header)
+    # The constructors draw starting weights that are never used: the caller's random state is not theirs.
+    with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
+        model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
+    _compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
+    state = _read_tensors(folder, name, dtype=dtype, device=device)
+    if name == "text_encoder":
+        shared = next(state[key] for key in _TIED if key in state)
+        state |= dict.fromkeys(_TIED, shared)
+    model.load_state_dict(state, assign=True)
+    # What is left are buffers that are computed, not stored.
+    return model.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
+    try:
+        return _BUILDERS[name](config)
+    # Whatever a wrong configuration makes the libraries raise, the configuration is what is wrong.
+    except Exception as error:
+        raise damaged(folder / "config.json", f"no {name} can be built from it ({error})") from error
+
+
+def _read_headers(folder: Path, name: str) -> dict[str, TensorEntry]:
+    entries: dict[str, TensorEntry] = {}
+    for path in weight_files(folder):
+        for key, entry in read_header(path).items():
+            if _modern(key, name) in entries:
+                raise damaged(path, f"tensor {key!r} is in two files")
+            entries[_modern(key, name)] = entry
+    return entries
+
+
+def _modern(key: str, name: str) -> str:
+    if name != "vae" or ".attentions." not in key:
+        return key
+    return ".".join(_OLD_NAMES.get(word, word) for word in key.split("."))
+
+
+def _compare(
+    folder: Path, header: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    missing = set(expected) - set(header)
+    if header.keys() & _TIED:
+        missing -= _TIED
+    extra = set(header) - set(expected)
+    wrong = {key for key in expected.keys() & header.keys() if header[key].shape != expected[key]}
+    for names, what in ((missing, "missing"), (extra, "not of this model"), (wrong, "of another shape")):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (" …" if len(names) > 3 else "")
+            raise damaged(folder, f"{len(names)} of its tensors are {what}: {shown}")
+
+
+def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
+                    tensor = file.get_tensor(key)
+                    _check_finite(path, key, tensor)
+                    state[_modern(key, name)] = tensor.to(device=device, dtype=_kept(name, key, dtype))
+        except SafetensorError as error:
+            raise damaged(path, str(error)) from error
+        except OSError as error:
+            raise PixartError("disk", f"cannot read {path}: {error.strerror or error}") from error
+    return state
+
+
+def _kept(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
+    """T5's output projections overflow in float16: they stay in float32, as transformers keeps them."""
+    inside = name == "text_encoder" and ".wo." in key and dtype is torch.float16
+    return torch.float32 if inside else dtype
+
+
+def _check_finite(path: Path, key: str, tensor: torch.Tensor) -> None:
+    """Least and greatest tell of any NaN or infinity, and cannot overflow as a sum would."""
+    if tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+        raise damaged(path, f"tensor {key!r} holds NaN or infinity")

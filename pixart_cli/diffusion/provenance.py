@@ -1,0 +1,47 @@
+"""What the record of a picture says of the machine and the weights: no paths, no host, no user."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from pixart_cli import __version__
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.weights import Installed
+
+
+def describe(plan: MemoryPlan, installed: Installed) -> dict[str, Any]:
+    """Versions, device, precision, memory plan and weights, as JSON data.
+
+    The attention backend is torch's scaled dot product: diffusers' default processor for this transformer.
+    """
+    return {
+        "pixart": __version__,
+        **{name: _version(name) for name in ("torch", "diffusers", "transformers")},
+        "device": plan.device.partition(":")[0],
+        "device_name": device_name(plan.device),
+        "dtype": plan.dtype,
+        "attention": "sdpa",
+        "memory": plan.offload,
+        "weights": installed.revision,
+        "family": installed.spec.family,
+        "rng": "cpu-float32",
+        "clean_caption": False,
+    }
+
+
+def device_name(device: str) -> str:
+    """The GPU's product name, or the processor's generic architecture."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return "Apple GPU" if device == "mps" else platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,64 @@
+"""The sampling rules by the names people type, built from a model's own noise schedule."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A diffusers class, what it is set to, and whether its steps draw noise."""
+
+    module: str
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stochastic: bool = False
+
+
+# "trailing" spacing (Lin et al. 2023, arXiv 2305.08891, table 2) starts these at pure noise for any number
+# of steps; with "linspace" a single Euler step would start at timestep 0, where nothing is left to do.
+_TRAILING: Final = {"timestep_spacing": "trailing"}
+RULES: Final[Mapping[str, Rule]] = {
+    "dpm++": Rule("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler",
+                  {"algorithm_type": "dpmsolver++"}),
+    "dpm++-sde": Rule("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler",
+                      {"algorithm_type": "sde-dpmsolver++"}, stochastic=True),
+    "euler": Rule("scheduling_euler_discrete", "EulerDiscreteScheduler", _TRAILING),
+    "euler-a": Rule("scheduling_euler_ancestral_discrete", "EulerAncestralDiscreteScheduler", _TRAILING,
+                    stochastic=True),
+    "ddim": Rule("scheduling_ddim", "DDIMScheduler", {**_TRAILING, "clip_sample": False}),
+    "unipc": Rule("scheduling_unipc_multistep", "UniPCMultistepScheduler"),
+    "lcm": Rule("scheduling_lcm", "LCMScheduler", {"clip_sample": False}, stochastic=True),
+}  # fmt: skip
+_LCM_STEPS: Final = 50
+
+
+def build(
+    name: str, config: Mapping[str, Any], steps: int, *, device: str = "cpu", timesteps: Sequence[int] = ()
+) -> Any:
+    """The scheduler `name` over the noise schedule of `config`, its timesteps set.
+
+    Args:
+        config: the model's scheduler_config.json.
+        timesteps: where a few-step model must start; as many as `steps`, else they are not used.
+    """
+    rule = RULES[name]
+    cls = getattr(importlib.import_module(f"diffusers.schedulers.{rule.module}"), rule.name)
+    known = inspect.signature(cls.__init__).parameters
+    # The transformer's learned sigma is dropped before the step, so no rule may look for it.
+    settings = {**config, "variance_type": None, **rule.settings}
+    if steps >= settings.get("num_train_timesteps", 1000):
+        # "linspace" would name one timestep twice, and a multistep rule divide by the nothing between them.
+        settings |= _TRAILING
+    scheduler = cls(**{key: value for key, value in settings.items() if key in known})
+    if timesteps and len(timesteps) == steps and name == "lcm":
+        scheduler.set_timesteps(timesteps=list(timesteps), device=device)
+    elif name == "lcm":
+        scheduler.set_timesteps(steps, device=device, original_inference_steps=max(_LCM_STEPS, steps))
+    else:
+        scheduler.set_timesteps(steps, device=device)
+    return scheduler

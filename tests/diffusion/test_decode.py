@@ -1,0 +1,85 @@
+"""A picture is finite and not constant; a decode that overflows is done once more in float32."""
+
+import pytest
+import torch
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.decode import decode, is_picture
+from tests.toy_model import toy_vae
+
+
+@pytest.fixture
+def vae():
+    torch.manual_seed(1)
+    return toy_vae().eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def latents():
+    return torch.randn(1, 4, 6, 4, generator=torch.Generator().manual_seed(3))
+
+
+def code_of(function, *args):
+    with pytest.raises(PixartError) as caught:
+        function(*args)
+    return caught.value.code
+
+
+def test_decodes_to_rows_columns_and_unit_range(vae, latents):
+    pixels, dtype = decode(vae, latents)
+    assert pixels.shape == (48, 32, 3)
+    assert pixels.dtype is torch.float32
+    assert dtype == "float32"
+    assert 0 <= pixels.min() < pixels.max() <= 1
+    expected = vae.decode(latents / vae.config.scaling_factor).sample[0] / 2 + 0.5
+    assert torch.equal(pixels, expected.clamp(0, 1).permute(1, 2, 0))
+
+
+def test_shift_factor_is_added(vae, latents):
+    plain, _ = decode(vae, latents)
+    vae.register_to_config(shift_factor=0.25)
+    shifted, _ = decode(vae, latents - 0.25 * vae.config.scaling_factor)
+    assert torch.allclose(plain, shifted, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_latents_are_refused(vae, latents, value):
+    latents[0, 1, 2, 3] = value
+    assert code_of(decode, vae, latents) == "picture-invalid"
+
+
+def test_overflow_in_half_is_decoded_again_in_float32(vae, latents):
+    with torch.no_grad():
+        vae.decoder.conv_in.weight.mul_(3e4)
+    exact, _ = decode(vae, latents)
+    half = vae.to(torch.float16)
+    scaled = latents.half() / vae.config.scaling_factor
+    assert not torch.isfinite(half.decode(scaled).sample).all()
+    pixels, dtype = decode(half, latents)
+    assert dtype == "float32"
+    assert half.dtype is torch.float16
+    assert (pixels - exact).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nan_weights_are_refused_after_the_retry(vae, latents, dtype):
+    with torch.no_grad():
+        vae.decoder.conv_out.bias[1] = float("nan")
+    assert code_of(decode, vae.to(dtype), latents) == "picture-invalid"
+
+
+def test_a_constant_picture_is_none_but_a_black_one_is(vae, latents):
+    with torch.no_grad():
+        vae.decoder.conv_out.weight.mul_(1e-3)
+        vae.decoder.conv_out.bias.fill_(-1.2)
+    pixels, _ = decode(vae, latents)
+    assert pixels.max() == 0
+    with torch.no_grad():
+        vae.decoder.conv_out.weight.zero_()
+    assert code_of(decode, vae, latents) == "picture-invalid"
+
+
+def test_is_picture_asks_the_tensor():
+    assert is_picture(torch.tensor([0.0, 1e-3]))
+    assert not is_picture(torch.zeros(8))
+    assert not is_picture(torch.tensor([0.0, float("nan")]))

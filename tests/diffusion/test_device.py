@@ -1,0 +1,133 @@
+"""Plans for machines that are not here: the probe is made up, the plan is real."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixart_cli.core.catalog import catalog
+from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.device import Accelerator, Machine, plan, probe
+
+GIB = 1 << 30
+LAPTOP = Machine(
+    architecture="x86_64", cores=8, memory_bytes=16 * GIB, free_memory_bytes=12 * GIB, cpu_bf16=False
+)
+SERVER = dataclasses.replace(LAPTOP, cpu_bf16=True, memory_bytes=64 * GIB, free_memory_bytes=60 * GIB)
+H100 = Accelerator(
+    kind="cuda", index=0, name="NVIDIA H100", total_bytes=80 * GIB, free_bytes=78 * GIB, bf16=True, flops=4e14
+)
+T4 = Accelerator(
+    kind="cuda", index=1, name="Tesla T4", total_bytes=15 * GIB, free_bytes=14 * GIB, bf16=False, flops=2e13
+)
+APPLE = Accelerator(
+    kind="mps", index=0, name="Apple GPU", total_bytes=24 * GIB, free_bytes=20 * GIB, bf16=True
+)
+MINI, SIGMA = catalog()["mini"], catalog()["sigma-1024"]
+
+
+def with_gpu(*accelerators):
+    return dataclasses.replace(SERVER, accelerators=accelerators)
+
+
+def test_probe_sees_this_machine():
+    machine = probe()
+    assert machine.cores >= 1
+    assert 0 < machine.free_memory_bytes <= machine.memory_bytes
+    assert machine.devices()[-1] == "cpu"
+    assert machine.torch_version == torch.__version__
+    assert ("cuda:0" in machine.devices()) == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("machine", "spec", "device", "dtype", "offload"),
+    [
+        (LAPTOP, MINI, "cpu", "float32", "full"),
+        (SERVER, MINI, "cpu", "float32", "full"),
+        (SERVER, SIGMA, "cpu", "bfloat16", "full"),
+        (LAPTOP, SIGMA, "cpu", "float32", "low"),
+        (with_gpu(H100), SIGMA, "cuda:0", "bfloat16", "full"),
+        (with_gpu(H100), MINI, "cuda:0", "float32", "full"),
+        (with_gpu(T4), SIGMA, "cuda:1", "float16", "full"),
+        (with_gpu(APPLE), SIGMA, "mps", "bfloat16", "full"),
+        (with_gpu(dataclasses.replace(T4, free_bytes=4 * GIB)), SIGMA, "cuda:1", "float16", "low"),
+    ],
+)
+def test_every_machine_has_its_plan(machine, spec, device, dtype, offload):
+    decided = plan(machine, spec, 1024, 1024)
+    assert (decided.device, decided.dtype, decided.offload) == (device, dtype, offload)
+    assert decided.estimate_bytes > 0
+    assert len(decided.reasons) == 3
+    assert all(reason.endswith(".") for reason in decided.reasons)
+    assert decided.on_cpu == (device == "cpu")
+
+
+def test_offload_is_chosen_where_it_is_what_fits():
+    spec = catalog()["sigma-2k"]
+    full, offload = (
+        plan(with_gpu(T4), spec, 3840, 2160, memory=memory).estimate_bytes for memory in ("full", "offload")
+    )
+    assert offload < full
+    between = dataclasses.replace(T4, free_bytes=int((full + offload) / 2 / 0.9))
+    assert plan(with_gpu(between), spec, 3840, 2160).offload == "offload"
+
+
+def test_what_is_asked_for_is_done():
+    machine = with_gpu(H100, T4)
+    assert plan(machine, SIGMA, 512, 512, device="cuda").device == "cuda:0"
+    assert plan(machine, SIGMA, 512, 512, device="cuda:1").device == "cuda:1"
+    assert plan(machine, SIGMA, 512, 512, device="cpu").device == "cpu"
+    assert plan(machine, SIGMA, 512, 512, memory="low").offload == "low"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps"])
+def test_an_absent_device_names_what_there_is(device):
+    with pytest.raises(PixartError) as caught:
+        plan(LAPTOP, MINI, 256, 256, device=device)
+    assert caught.value.code == "device-unavailable"
+    assert device in caught.value.message
+    assert "cpu" in caught.value.hint
+
+
+def test_a_picture_larger_than_memory_is_refused_with_the_number():
+    small = dataclasses.replace(LAPTOP, memory_bytes=2 * GIB)
+    with pytest.raises(PixartError) as caught:
+        plan(small, MINI, 32768, 16384)
+    assert caught.value.code == "size-invalid"
+    assert "3.0 GiB" in caught.value.message
+
+
+def test_plans_step_down_to_the_last():
+    first = plan(with_gpu(H100), SIGMA, 512, 512)
+    second = first.step_down()
+    third = second.step_down()
+    assert [second.offload, third.offload, third.step_down()] == ["offload", "low", None]
+    assert len(third.reasons) == len(first.reasons) + 2
+
+
+def test_the_vae_decodes_on_the_processor_where_memory_is_scarcest():
+    low = plan(with_gpu(H100), SIGMA, 512, 512, memory="low")
+    assert (low.for_vae().device, low.for_vae().dtype) == ("cpu", "float32")
+    full = plan(with_gpu(H100), SIGMA, 512, 512)
+    assert full.for_vae() is full
+
+
+def test_time_grows_with_pixels_and_shrinks_with_speed():
+    slow, fast = (plan(m, SIGMA, 1024, 1024).seconds_estimate for m in (LAPTOP, with_gpu(H100)))
+    assert slow > 100 * fast
+    assert plan(LAPTOP, catalog()["sigma-512"], 1024, 1024).seconds_estimate < slow
+    assert plan(with_gpu(APPLE), SIGMA, 1024, 1024).seconds_estimate is None
+    assert 1 < plan(LAPTOP, MINI, 3840, 2160).seconds_estimate * LAPTOP.cores < 20
+
+
+def test_plans_and_weights_are_known_without_torch():
+    code = "import sys; from pixart_cli.diffusion import device, hub, weights; weights.installed_models();"
+    code += (
+        "print({'torch', 'diffusers', 'transformers', 'accelerate', 'huggingface_hub'} & set(sys.modules))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,40 @@
+"""The objective, against the formulas written out plainly."""
+
+import pytest
+import torch
+
+from pixart_cli.diffusion.objective import add_noise, alphas_cumprod, noise_weight, sample_timesteps
+
+
+def test_the_schedule_is_linear_in_beta() -> None:
+    kept, expected = 1.0, []
+    for t in range(1000):
+        kept *= 1.0 - (1e-4 + (0.02 - 1e-4) * t / 999)
+        expected.append(kept)
+    assert alphas_cumprod().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_is_the_schedule_of_the_sampler() -> None:
+    from pixart_cli.features.train.export import build_scheduler
+
+    assert torch.allclose(build_scheduler().alphas_cumprod, alphas_cumprod(), rtol=1e-4)
+
+
+def test_noise_and_signal_share_the_variance() -> None:
+    x, noise = torch.ones(2, 1, 2, 2), torch.full((2, 1, 2, 2), -1.0)
+    mixed = add_noise(x, noise, torch.tensor([1.0, 0.36]))
+    assert torch.allclose(mixed[0], torch.ones(1, 2, 2))
+    assert torch.allclose(mixed[1], torch.full((1, 2, 2), 0.6 - 0.8))
+
+
+def test_weights_by_noise_level() -> None:
+    snr = torch.tensor([50.0, 5.0, 2.0, 1.0, 0.1, 0.001])
+    weight = noise_weight(snr / (1.0 + snr))
+    assert weight.tolist() == pytest.approx([0.1, 1.0, 1.0, 1.0, 10.0, 25.0], rel=1e-3)
+
+
+def test_half_of_the_timesteps_are_late() -> None:
+    steps = sample_timesteps(20_000, torch.Generator().manual_seed(0))
+    assert int(steps.min()) >= 0
+    assert int(steps.max()) <= 999
+    assert (steps >= 350).float().mean().item() == pytest.approx(0.5 + 0.5 * 0.65, abs=0.02)

@@ -1,0 +1,35 @@
+"""The record of a picture says how it came about, and nothing of who made it."""
+
+import dataclasses
+import getpass
+import json
+import platform
+import socket
+
+import torch
+
+from pixart_cli import __version__
+from pixart_cli.diffusion.provenance import describe, device_name
+
+
+def test_says_versions_device_and_weights(toy, cpu_plan):
+    facts = describe(dataclasses.replace(cpu_plan, offload="low"), toy)
+    assert facts["pixart"] == __version__
+    assert facts["torch"] == torch.__version__
+    assert facts["weights"] == toy.revision
+    assert (facts["device"], facts["dtype"], facts["memory"]) == ("cpu", "float32", "low")
+    assert facts["device_name"] == platform.machine()
+    assert facts["rng"] == "cpu-float32"
+    assert facts["clean_caption"] is False
+
+
+def test_names_no_person_and_no_place(toy, toy_folder, cpu_plan):
+    text = json.dumps(describe(cpu_plan, toy))
+    values = json.loads(text).values()
+    assert str(toy_folder) not in text
+    assert socket.gethostname() not in values
+    assert getpass.getuser() not in values
+
+
+def test_a_device_without_a_product_name_is_called_by_its_kind():
+    assert device_name("mps") == "Apple GPU"

@@ -1,0 +1,250 @@
+"""The whole engine on the toy: against diffusers' own pipeline, and through everything that can go wrong."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha import PixArtAlphaPipeline
+from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
+from safetensors.torch import load_file, save_file
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.renderer import NetworkRenderer
+from pixart_cli.diffusion.sampling import draw_noise
+from pixart_cli.diffusion.weights import locate
+from tests.toy_model import build_toy_model
+
+
+def draw(plan, installed, *requests):
+    renderer = NetworkRenderer(plan, installed)
+    return list(renderer.render(requests, on_progress=lambda event: None))
+
+
+def pixels_of(rendering):
+    return np.asarray(rendering.pixels)
+
+
+def decoded(plan, installed, request, monkeypatch):
+    """The float pixels of `request`, as the renderer hands them to the resampler."""
+    seen = []
+    from pixart_cli.diffusion import renderer
+
+    original = renderer.resample
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            renderer, "resample", lambda px, *a, **k: seen.append(px.copy()) or original(px, *a, **k)
+        )
+        draw(plan, installed, request)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"negative_prompt": "A Blue Square"},
+        {"guidance_scale": 1.0},
+        {"prompt": "Red moon over a XYZZY sea"},
+    ],
+    ids=["plain", "negative", "unguided", "unknown word"],
+)
+def test_equals_diffusers_pipeline(toy, toy_folder, cpu_plan, request_for, monkeypatch, changes):
+    request = request_for(**changes)
+    ours = decoded(cpu_plan, toy, request, monkeypatch)
+    pipeline = PixArtSigmaPipeline.from_pretrained(toy_folder, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = draw_noise(torch.Generator("cpu").manual_seed(7), 4, request.width, request.height)
+    theirs = pipeline(
+        request.prompt, negative_prompt=request.negative_prompt, width=request.width, height=request.height,
+        num_inference_steps=3, guidance_scale=request.guidance_scale, latents=noise, output_type="np",
+        use_resolution_binning=False, clean_caption=False,
+    ).images[0]  # fmt: skip
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_alpha_micro_conditions_equal_diffusers(tmp_path, cpu_plan, request_for, monkeypatch):
+    folder = build_toy_model(tmp_path / "alpha", sample_size=128, use_additional_conditions=True)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "PixArtAlphaPipeline"}))
+    installed = locate(str(folder))
+    assert installed.spec.native == 1024
+    # A size that is no bin of 1024 would not be drawn natively, so the toy is asked as a 256 model here.
+    installed = dataclasses.replace(installed, spec=dataclasses.replace(installed.spec, native=256))
+    request = request_for()
+    ours = decoded(cpu_plan, installed, request, monkeypatch)
+    pipeline = PixArtAlphaPipeline.from_pretrained(folder, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = draw_noise(torch.Generator("cpu").manual_seed(7), 4, request.width, request.height)
+    theirs = pipeline(
+        request.prompt, negative_prompt="", width=request.width, height=request.height,
+        num_inference_steps=3, guidance_scale=4.5, latents=noise, output_type="np",
+        use_resolution_binning=False, clean_caption=False,
+    ).images[0]  # fmt: skip
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_pixels_do_not_depend_on_company(toy, cpu_plan, request_for):
+    first = request_for(scheduler="euler-a")
+    second = request_for(prompt="green hill over the sea, black mountain", seed=8)
+    alone = [draw(cpu_plan, toy, request)[0] for request in (first, second)]
+    together = draw(cpu_plan, toy, second, first)
+    assert np.array_equal(pixels_of(alone[0]), pixels_of(together[1]))
+    assert np.array_equal(pixels_of(alone[1]), pixels_of(together[0]))
+    assert not np.array_equal(pixels_of(alone[0]), pixels_of(alone[1]))
+
+
+def test_delivers_any_size_and_says_how(toy, cpu_plan, request_for):
+    (rendering,) = draw(cpu_plan, toy, request_for(width=400, height=300))
+    assert rendering.pixels.size == (400, 300)
+    assert rendering.pixels.mode == "RGB"
+    facts = rendering.provenance
+    assert facts["native"] == 256
+    assert facts["delivered"] == [400, 300]
+    assert facts["resample"]["factor"] == pytest.approx(
+        max(400 / facts["bin"][0], 300 / facts["bin"][1]), abs=1e-6
+    )
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["device"] == "cpu"
+    assert facts["dtype"] == facts["transformer_dtype"] == facts["vae_dtype"] == "float32"
+    assert facts["weights"].startswith("sha256:")
+    assert str(toy.parts["vae"].parent) not in json.dumps(facts)
+
+
+def test_a_native_size_is_not_resampled(toy, cpu_plan, request_for):
+    (rendering,) = draw(cpu_plan, toy, request_for())
+    assert rendering.provenance["resample"]["method"] == "none"
+    assert rendering.seconds > 0
+
+
+def test_progress_tells_every_stage_in_order(toy, cpu_plan, request_for):
+    events = []
+    renderer = NetworkRenderer(cpu_plan, toy)
+    list(renderer.render([request_for(width=300), request_for(seed=8, width=300)], on_progress=events.append))
+    stages = list(dict.fromkeys((event.index, event.stage) for event in events))
+    assert stages == [
+        (0, "load"), (0, "encode"), (0, "denoise"), (0, "decode"), (0, "resize"),
+        (1, "denoise"), (1, "decode"), (1, "resize"),
+    ]  # fmt: skip
+    assert [e.step for e in events if e.stage == "denoise" and e.index == 1] == [1, 2, 3]
+    assert {e.total for e in events if e.stage == "encode"} == {2}
+    again = []
+    list(renderer.render([request_for(seed=9)], on_progress=again.append))
+    assert {event.stage for event in again} == {"denoise", "decode"}
+
+
+def test_unknown_words_and_cut_prompts_are_named(toy, cpu_plan, request_for):
+    prompt = "a Zeppelin over the sea, zeppelin! " + "red sun " * 30
+    (rendering,) = draw(cpu_plan, toy, request_for(prompt=prompt))
+    unknown, cut = sorted(rendering.warnings, key=lambda text: "32 tokens" in text)
+    assert unknown.endswith("never taught: zeppelin")
+    assert cut.endswith("red sun")
+    assert not draw(cpu_plan, toy, request_for())[0].warnings
+
+
+def broken_copy(toy_folder, tmp_path, component, change):
+    """A copy of the toy whose weights of `component` are `change`d."""
+    folder = tmp_path / "broken"
+    shutil.copytree(toy_folder, folder)
+    path = next((folder / component).glob("*.safetensors"))
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+    return locate(str(folder))
+
+
+def test_transformer_that_overflows_in_half_is_run_in_float32(toy_folder, tmp_path, cpu_plan, request_for):
+    installed = broken_copy(
+        toy_folder, tmp_path, "transformer", lambda s: s["caption_projection.linear_1.weight"].mul_(6e4)
+    )
+    half = dataclasses.replace(cpu_plan, dtype="float16")
+    (rendering,) = draw(half, installed, request_for())
+    assert rendering.provenance["transformer_dtype"] == "float32"
+    assert rendering.provenance["dtype"] == "float16"
+
+
+def test_broken_in_every_precision_is_an_error(toy_folder, tmp_path, cpu_plan, request_for):
+    installed = broken_copy(toy_folder, tmp_path, "transformer", lambda s: s["proj_out.bias"].fill_(3e38))
+    for dtype in ("float32", "bfloat16"):
+        with pytest.raises(PixartError) as caught:
+            draw(dataclasses.replace(cpu_plan, dtype=dtype), installed, request_for())
+        assert caught.value.code == "picture-invalid"
+
+
+def test_half_precision_draws_nearly_the_same(toy, cpu_plan, request_for):
+    exact = pixels_of(draw(cpu_plan, toy, request_for())[0]).astype(float)
+    rounded = draw(dataclasses.replace(cpu_plan, dtype="bfloat16"), toy, request_for())[0]
+    assert rounded.provenance["vae_dtype"] == "bfloat16"
+    assert np.abs(exact - pixels_of(rounded)).mean() < 12
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"], ids=["processor", "as an accelerator"])
+@pytest.mark.parametrize("offload", ["offload", "low"])
+def test_every_memory_plan_draws_the_same(toy, cpu_plan, request_for, offload, device):
+    # To the plan "cpu:0" is one more device, so weights are sent there and back as to a GPU.
+    full = draw(cpu_plan, toy, request_for())[0]
+    other = draw(dataclasses.replace(cpu_plan, device=device, offload=offload), toy, request_for())[0]
+    assert np.array_equal(pixels_of(full), pixels_of(other))
+    assert other.provenance["memory"] == offload
+
+
+class Exhausted:
+    """Stands before a network's forward and runs out of memory the first `times` times."""
+
+    def __init__(self, error, times):
+        self.error, self.times = error, times
+
+    def __call__(self, *_):
+        if self.times:
+            self.times -= 1
+            raise self.error
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: 99 bytes"
+    ),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "python", "cpu"])
+def test_out_of_memory_steps_the_plan_down(toy, cpu_plan, request_for, error):
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(Exhausted(error, 1))
+    try:
+        renderer = NetworkRenderer(cpu_plan, toy)
+        (rendering,) = renderer.render([request_for()], on_progress=lambda event: None)
+    finally:
+        hook.remove()
+    assert renderer.plan.offload == rendering.provenance["memory"] == "offload"
+    assert "Memory ran out" in renderer.plan.reasons[-1]
+    assert np.array_equal(pixels_of(rendering), pixels_of(draw(cpu_plan, toy, request_for())[0]))
+
+
+def test_out_of_memory_in_every_plan_is_an_error(toy, cpu_plan, request_for):
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(Exhausted(MemoryError(), 99))
+    try:
+        with pytest.raises(PixartError) as caught:
+            draw(cpu_plan, toy, request_for())
+    finally:
+        hook.remove()
+    assert caught.value.code == "out-of-memory"
+
+
+def test_other_runtime_errors_are_bugs(toy, cpu_plan, request_for):
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(Exhausted(RuntimeError("shape"), 1))
+    try:
+        with pytest.raises(RuntimeError, match="shape"):
+            draw(cpu_plan, toy, request_for())
+    finally:
+        hook.remove()
+
+
+def test_library_settings_are_left_as_found(toy, cpu_plan, request_for):
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
+    draw(cpu_plan, toy, request_for(scheduler="dpm++-sde"))
+    assert torch.are_deterministic_algorithms_enabled() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])

@@ -1,0 +1,88 @@
+"""Noise from the seed and the guided loop, against diffusers in test_renderer; here its own promises."""
+
+import pytest
+import torch
+
+from pixart_cli.diffusion import schedulers
+from pixart_cli.diffusion.sampling import draw_noise, guided, micro_conditions, sample
+from tests.toy_model import toy_transformer
+
+CONFIG = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    torch.manual_seed(2)
+    return toy_transformer().eval().requires_grad_(requires_grad=False)
+
+
+def denoise(transformer, *embeds, guidance=4.5, name="dpm++", seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    steps = []
+    latents = sample(
+        transformer, schedulers.build(name, CONFIG, 3), embeds=embeds, guidance_scale=guidance,
+        latents=draw_noise(generator, 4, 48, 32),
+        generator=generator if schedulers.RULES[name].stochastic else None,
+        device="cpu", on_step=lambda done, total: steps.append((done, total)),
+    )  # fmt: skip
+    return latents, steps
+
+
+def test_noise_is_float32_of_the_latents_shape_and_of_the_seed():
+    first, again, other = (draw_noise(torch.Generator().manual_seed(s), 4, 48, 32) for s in (5, 5, 6))
+    assert first.shape == (1, 4, 4, 6)
+    assert first.dtype is torch.float32
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_large_seeds_are_seeds():
+    draw_noise(torch.Generator().manual_seed(2**63 - 1), 4, 16, 16)
+
+
+def test_steps_are_told_and_latents_stay_float32(transformer):
+    half = toy_transformer().to(torch.bfloat16).eval().requires_grad_(requires_grad=False)
+    text = torch.randn(5, 16)
+    for network in (transformer, half):
+        latents, steps = denoise(network, text)
+        assert latents.dtype is torch.float32
+        assert latents.shape == (1, 4, 4, 6)
+        assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_guidance_of_one_prompt_with_itself_changes_nothing(transformer):
+    text = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    alone, _ = denoise(transformer, text)
+    guided_by_itself, _ = denoise(transformer, text, text, guidance=9.0)
+    assert torch.allclose(alone, guided_by_itself, rtol=1e-3, atol=1e-3)
+
+
+def test_lengths_of_the_two_prompts_do_not_mix(transformer):
+    generator = torch.Generator().manual_seed(0)
+    short, long = torch.randn(2, 16, generator=generator), torch.randn(9, 16, generator=generator)
+    first, _ = denoise(transformer, short, long, guidance=0.0)  # 0 is the negative alone
+    second, _ = denoise(transformer, short)
+    assert torch.allclose(first, second, rtol=1e-3, atol=1e-3)
+
+
+def test_guided_is_the_papers_equation():
+    pair = torch.stack([torch.full((4, 2, 2), 1.0), torch.full((4, 2, 2), 3.0)])
+    assert torch.equal(guided(pair, 2.5), torch.full((1, 4, 2, 2), 6.0))
+    assert torch.equal(guided(pair[1:], 2.5), pair[1:])
+
+
+@pytest.mark.parametrize("name", ["dpm++-sde", "euler-a", "lcm"])
+def test_noisy_rules_follow_the_seed(transformer, name):
+    text = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    first, again, other = (denoise(transformer, text, name=name, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_micro_conditions_are_for_those_who_know_them(transformer):
+    latents = torch.zeros(1, 4, 4, 6)
+    assert set(micro_conditions(transformer, latents, 2, "cpu", torch.float32).values()) == {None}
+    alpha = toy_transformer(sample_size=128, use_additional_conditions=True)
+    told = micro_conditions(alpha, latents, 2, "cpu", torch.float32)
+    assert told["resolution"].tolist() == [[32, 48]] * 2
+    assert told["aspect_ratio"].flatten().tolist() == pytest.approx([2 / 3] * 2)

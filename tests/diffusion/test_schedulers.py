@@ -1,0 +1,77 @@
+"""Every rule, on the model's own noise schedule, must find a picture that a perfect network knows."""
+
+import pytest
+import torch
+
+from pixart_cli.core.fields import SCHEDULERS
+from pixart_cli.diffusion import schedulers
+from pixart_cli.diffusion.weights import read_json
+from tests.toy_model import build_toy_model
+
+CONFIG = {
+    "_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "linear", "beta_start": 1e-4,
+    "beta_end": 0.02, "num_train_timesteps": 1000, "prediction_type": "epsilon",
+    "variance_type": "learned_range", "steps_offset": 0,
+}  # fmt: skip
+
+
+def alpha_bar(timestep):
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    alphas = torch.cumprod(1 - betas, 0)
+    low = int(timestep)
+    high = min(low + 1, 999)
+    share = float(timestep) - low
+    return alphas[low] * (1 - share) + alphas[high] * share
+
+
+def run(name, steps, target, **options):
+    """Denoise with the exact noise prediction for a world that holds `target` alone."""
+    generator = torch.Generator().manual_seed(0)
+    scheduler = schedulers.build(name, CONFIG, steps, **options)
+    latents = torch.randn(target.shape, generator=generator) * scheduler.init_noise_sigma
+    extra = {"generator": generator} if schedulers.RULES[name].stochastic else {}
+    for timestep in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(latents, timestep)
+        a = alpha_bar(timestep)
+        noise = ((scaled - a.sqrt() * target) / (1 - a).sqrt()).float()
+        latents = scheduler.step(noise, timestep, latents, **extra, return_dict=False)[0]
+    return latents
+
+
+def test_every_name_of_the_table_has_a_rule():
+    assert tuple(schedulers.RULES) == SCHEDULERS
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 50, 1000])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_rule_finds_what_the_network_knows(name, steps):
+    target = torch.linspace(-1, 1, 64).reshape(1, 4, 4, 4)
+    found = run(name, steps, target)
+    assert (found - target).abs().max() < 0.05
+
+
+def test_the_models_own_schedule_is_used():
+    scheduler = schedulers.build("euler", {**CONFIG, "beta_end": 0.012}, 5)
+    assert scheduler.config.beta_end == 0.012
+    assert scheduler.config.prediction_type == "epsilon"
+
+
+def test_learned_variance_is_never_looked_for():
+    assert schedulers.build("dpm++", CONFIG, 5).config.variance_type is None
+
+
+@pytest.mark.parametrize("name", ["euler", "euler-a", "ddim", "lcm"])
+def test_one_step_starts_at_noise(name):
+    assert float(schedulers.build(name, CONFIG, 1).timesteps[0]) >= 950
+
+
+def test_few_step_models_name_their_timesteps():
+    assert schedulers.build("lcm", CONFIG, 1, timesteps=(400,)).timesteps.tolist() == [400]
+    assert schedulers.build("lcm", CONFIG, 2, timesteps=(400,)).timesteps.tolist() != [400]
+    assert len(schedulers.build("euler", CONFIG, 1, timesteps=(400,)).timesteps) == 1
+
+
+def test_reads_what_diffusers_saves(tmp_path):
+    folder = build_toy_model(tmp_path / "toy")
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    assert all(len(schedulers.build(name, config, 4).timesteps) == 4 for name in SCHEDULERS)

@@ -1,0 +1,80 @@
+"""A complete PixArt-Σ model at toy size: the real classes, built offline, saved in diffusers' layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import T5EncoderModel
+from transformers.models.t5.tokenization_t5 import T5Tokenizer
+
+WORDS = "a red blue green sun moon sea hill over under with and the black square of mountain".split()
+MODEL_INDEX = {
+    "_class_name": "PixArtSigmaPipeline",
+    "_diffusers_version": "0.42.1",
+    "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    "text_encoder": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "T5Tokenizer"],
+    "transformer": ["diffusers", "PixArtTransformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def toy_tokenizer() -> T5Tokenizer:
+    """A word-level Unigram tokenizer over :data:`WORDS`; every other word is unknown."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -8.0), (",", -3.0)]
+    vocabulary = special + [(f"▁{word}", -4.0) for word in WORDS]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=32)
+
+
+def toy_text_encoder(vocabulary_size: int) -> T5EncoderModel:
+    """A two-layer gated T5 encoder 16 wide."""
+    config = T5Config(
+        vocab_size=vocabulary_size, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        feed_forward_proj="gated-gelu", dropout_rate=0.0,
+    )  # fmt: skip
+    return T5EncoderModel(config)
+
+
+def toy_vae() -> AutoencoderKL:
+    """An 8x autoencoder with four one-layer stages."""
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1, norm_num_groups=4, sample_size=256, scaling_factor=0.5,
+    )  # fmt: skip
+
+
+def toy_transformer(
+    *, sample_size: int = 32, use_additional_conditions: bool = False, interpolation_scale: float = 0.5
+) -> PixArtTransformer2DModel:
+    """A two-block PixArt transformer 24 wide that predicts noise and sigma."""
+    return PixArtTransformer2DModel(
+        num_attention_heads=3, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2,
+        cross_attention_dim=24, sample_size=sample_size, patch_size=2, caption_channels=16,
+        interpolation_scale=interpolation_scale, use_additional_conditions=use_additional_conditions,
+    )  # fmt: skip
+
+
+def build_toy_model(folder: Path, *, sample_size: int = 32, use_additional_conditions: bool = False) -> Path:
+    """Save a whole toy model under `folder` as safetensors, the same one every time, and return `folder`."""
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(0)
+    tokenizer = toy_tokenizer()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    toy_text_encoder(len(tokenizer)).save_pretrained(folder / "text_encoder")
+    toy_vae().save_pretrained(folder / "vae")
+    transformer = toy_transformer(
+        sample_size=sample_size, use_additional_conditions=use_additional_conditions
+    )
+    transformer.save_pretrained(folder / "transformer")
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
+    scheduler.save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2))
+    torch.set_rng_state(generator_state)
+    return folder
