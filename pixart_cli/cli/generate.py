@@ -1,0 +1,256 @@
+"""`pixart gen`: one picture per prompt and seed."""
+
+# ruff: noqa: ARG001 -- a command's options are read from its context, by the names of the table of settings
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from pixart_cli.cli import options
+from pixart_cli.cli.consent import renderer_of
+from pixart_cli.cli.options import Door, door_of
+from pixart_cli.cli.output import RESULT, Printer, is_terminal, size_words, table, time_words
+from pixart_cli.cli.progress import Progress
+from pixart_cli.core.catalog import BUILT_IN
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.fields import MAX_PROMPT_BYTES
+from pixart_cli.core.request import GenerationRequest
+from pixart_cli.core.settings import Settings, lay_over
+
+if TYPE_CHECKING:
+    from pixart_cli.features.generate import Order, Result
+
+BETTER: Final = "sigma-1024"
+_MARGIN: Final = 64  # a mark in front, line ends behind, and the byte that is too many
+
+
+def gen(
+    context: typer.Context,
+    prompts: options.Prompts,
+    preset: options.Preset = None,
+    res: options.Res = None,
+    model: options.Model = None,
+    seed: options.Seed = None,
+    count: options.Count = None,
+    negative: options.Negative = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    scheduler: options.Scheduler = None,
+    kv_compression: options.KvCompression = None,
+    output: options.Output = None,
+    force: options.Force = None,
+    metadata: options.Metadata = None,
+    device: options.Device = None,
+    memory: options.Memory = None,
+    offline: options.Offline = None,
+    yes: options.Yes = None,
+    json: options.Json = None,
+    print0: options.Print0 = None,
+    quiet: options.Quiet = None,
+    progress: options.Progress = None,
+    dry_run: options.DryRun = None,
+) -> None:
+    """Draw one picture per prompt and seed.
+
+    \b
+    Examples:
+      pixart gen "a red sun over blue mountains" --res 4k -o poster.png
+      pixart gen "a red sun" "a white moon" -n 4 -o out/
+      pixart gen "a red sun" -o "{slug}-{width}x{height}-{seed}.png"
+      echo "a red sun" | pixart gen - -o - > poster.png
+    """
+    typed = {key: value for key, value in context.params.items() if key != "prompts"}
+    settings = lay_over(typed, environ=os.environ, cwd=Path.cwd())
+    draw(door_of(context), settings, prompts)
+
+
+def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
+    """Work out, check, then draw what `settings` ask for."""
+    _set_up(door.printer, settings)
+    from pixart_cli.features import generate
+
+    _check_standard_output(settings)
+    order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=Path.cwd())
+    if settings.values["dry_run"]:
+        _show_plan(door.printer, order, settings.values["output"])
+        return
+    if settings.origins["model"] == "built-in" and order.model == BUILT_IN:
+        _tell_of_better(door.printer)
+    generate.make_folders(order.paths)
+    renderer = renderer_of(door, order, settings.values)
+    _announce(door.printer, order)
+    _draw_all(door.printer, order, renderer, settings)
+
+
+def _set_up(printer: Printer, settings: Settings) -> None:
+    printer.as_json |= settings.values["json"]
+    printer.quiet = settings.values["quiet"]
+    printer.print0 = settings.values["print0"]
+    for warning in settings.warnings:
+        printer.warn(warning)
+
+
+def _check_standard_output(settings: Settings) -> None:
+    """A picture goes there alone, and never onto a screen."""
+    if settings.values["output"] != "-" or settings.values["dry_run"]:
+        return
+    if settings.values["json"]:
+        what = "--json and a picture cannot share standard output"
+        raise PixartError("output-invalid", what, "Name a file with --output.")
+    if is_terminal(sys.stdout):
+        hint = "Send the picture to a file or program: pixart gen ... -o - > picture.png"
+        raise PixartError("output-invalid", "standard output is a terminal", hint)
+
+
+def _prompts(printer: Printer, words: Sequence[str]) -> list[str]:
+    """`words`, with - replaced by what standard input says."""
+    if list(words).count("-") > 1:
+        raise PixartError("usage", "standard input holds one prompt, and - was given twice", "Give - once.")
+    return [_read_prompt(printer) if word == "-" else word for word in words]
+
+
+def _read_prompt(printer: Printer) -> str:
+    if sys.stdin is None:
+        raise PixartError("prompt-invalid", "standard input is closed", "Give the prompt in quotes.")
+    if is_terminal(sys.stdin):
+        printer.note("Type the prompt, then press Ctrl-D on a line of its own.")
+    data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + _MARGIN)
+    if len(data) == MAX_PROMPT_BYTES + _MARGIN:
+        what = f"standard input holds more than the {MAX_PROMPT_BYTES} bytes a prompt may have"
+        raise PixartError("prompt-invalid", what, "Send one prompt.")
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        where = f"standard input: not valid UTF-8 at byte {error.start}"
+        raise PixartError("prompt-invalid", where, "Pass the text as UTF-8.") from None
+
+
+def _tell_of_better(printer: Printer) -> None:
+    printer.hint(
+        f"{BUILT_IN}, the built-in model, draws flat posters from words it was taught. PixArt-Σ draws"
+        f" anything: pixart gen --model {BETTER} ... says how large the download is, and asks."
+    )
+
+
+def _announce(printer: Printer, order: Order) -> None:
+    request, last = order.jobs[0].request, order.jobs[-1].request
+    seeds = f"seed {request.seed}" if request.seed == last.seed else f"seeds {request.seed} to {last.seed}"
+    many = f"{len(order.jobs)} pictures" if len(order.jobs) > 1 else "1 picture"
+    printer.say(
+        f"{request.model}: {many} of {request.width}x{request.height} on {order.plan.device}, {seeds}"
+    )
+
+
+def _draw_all(printer: Printer, order: Order, renderer: Any, settings: Settings) -> None:
+    from pixart_cli.features.generate import generate
+
+    values = settings.values
+    images: list[dict[str, Any]] = []
+    printer.attach(RESULT, images=images)
+    progress = Progress(printer, values["progress"], len(order.jobs))
+    with progress.shown() as on_progress:
+        results = generate(
+            order, renderer, force=values["force"], metadata=values["metadata"], on_progress=on_progress
+        )
+        for result in results:
+            path = _as_typed(result.path, values["output"])
+            images.append(_image(result, path))
+            with progress.aside():
+                progress.line(_line(result, len(order.jobs)))
+                _hand_over(printer, result, path)
+    printer.document(RESULT, images=images)
+
+
+def _as_typed(path: Path, output: str | None) -> Path:
+    """`path` from the working folder, unless a whole path was typed."""
+    return path if output and Path(output).expanduser().is_absolute() else Path(os.path.relpath(path))
+
+
+def _hand_over(printer: Printer, result: Result, path: Path) -> None:
+    for warning in result.rendering.warnings:
+        printer.warn(warning)
+    if result.data is None:
+        printer.path(path)
+    else:
+        printer.raw(result.data)
+
+
+def _line(result: Result, total: int) -> str:
+    request = result.rendering.request
+    count = f"{result.job.index + 1}/{total}: " if total > 1 else ""
+    size = f"{request.width}x{request.height}"
+    return f"{count}{size}, seed {request.seed}, {time_words(result.rendering.seconds)}"
+
+
+def _image(result: Result, path: Path) -> dict[str, Any]:
+    rendering = result.rendering
+    made = {"provenance": rendering.provenance, "seconds": round(rendering.seconds, 3)}
+    return _asked(rendering.request, path) | made
+
+
+def _asked(request: GenerationRequest, path: Path) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "width": request.width,
+        "height": request.height,
+        "seed": request.seed,
+        "model": request.model,
+        "request": request.to_dict(),
+    }
+
+
+def _show_plan(printer: Printer, order: Order, output: str | None) -> None:
+    """What would be done: for a person on standard output, else as JSON of the usual shape."""
+    pictures = [
+        (_as_typed(path, output), job.request) for path, job in zip(order.paths, order.jobs, strict=True)
+    ]
+    printer.data(table([*_plan_rows(order), *((f"seed {r.seed}", str(path)) for path, r in pictures)]))
+    images = [_asked(request, path) for path, request in pictures]
+    printer.document(RESULT, dry_run=True, images=images, plan=_plan_dict(order))
+
+
+def _plan_rows(order: Order) -> list[tuple[str, str]]:
+    plan, drawn, request = order.plan, order.bin, order.jobs[0].request
+    seconds = plan.seconds_estimate
+    return [
+        ("model", f"{order.model}: {order.spec.title}"),
+        ("weights", _weights(order)),
+        ("size", f"{request.width}x{request.height} pixels"),
+        ("bin", f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"),
+        ("device", f"{plan.device}, {plan.dtype}, {plan.offload}"),
+        ("memory", f"about {size_words(plan.estimate_bytes)}"),
+        ("time", "unknown" if seconds is None else f"about {time_words(seconds)} a picture"),
+        *(("because", reason) for reason in plan.reasons),
+    ]
+
+
+def _weights(order: Order) -> str:
+    if order.installed:
+        return "on this machine"
+    size = order.spec.approx_bytes
+    return f"not on this machine{f', about {size_words(size)} to download' if size else ''}"
+
+
+def _plan_dict(order: Order) -> dict[str, Any]:
+    plan, drawn = order.plan, order.bin
+    return {
+        "installed": order.installed,
+        "device": plan.device,
+        "dtype": plan.dtype,
+        "offload": plan.offload,
+        "estimate_bytes": plan.estimate_bytes,
+        "seconds_estimate": plan.seconds_estimate,
+        "reasons": list(plan.reasons),
+        "bin": {
+            "width": drawn.width,
+            "height": drawn.height,
+            "native": drawn.native,
+            "crop": round(drawn.crop, 4),
+        },
+    }

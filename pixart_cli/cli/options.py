@@ -1,0 +1,82 @@
+"""What commands share: the options, typed once, and the `Door` that every command is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixart_cli.cli.output import Printer
+from pixart_cli.core.options import BY_SETTING
+from pixart_cli.core.rendering import Renderer
+
+RendererFactory = Callable[[str, Any], Renderer]
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a command prints, and what draws: by model and memory plan; None means the networks."""
+
+    printer: Printer
+    renderers: RendererFactory | None = None
+
+
+def switched_on(*variables: str) -> bool:
+    """Whether one of these environment variables says yes, in the words that huggingface_hub takes too."""
+    return any(os.environ.get(name, "").strip().lower() in ("1", "on", "yes", "true") for name in variables)
+
+
+def door_of(context: typer.Context, *, as_json: bool = False) -> Door:
+    """The door that `run` made, its printer set to `as_json` if this command was asked for it."""
+    door: Door = context.obj
+    door.printer.as_json |= as_json
+    return door
+
+
+def _setting(key: str, *short: str, metavar: str | None = None, about: str = "") -> Any:
+    """The option of one row of `core/options.py`: its long name, help and default are the table's."""
+    row = BY_SETTING[key]
+    text = about or row.help[0].upper() + row.help[1:].rstrip(".") + "."
+    if isinstance(row.default, (str, int)) and not isinstance(row.default, bool) and row.default != "":
+        text += f" [{row.default}]"
+    name = "--" + key.replace("_", "-")
+    shown = metavar or ("|".join(row.choices) if row.choices else None)
+    return typer.Option(name, *short, help=text, metavar=shown, show_default=False)
+
+
+Prompts = Annotated[
+    list[str], typer.Argument(metavar="PROMPT", help="What to draw, in quotes; - reads standard input.")
+]
+Preset = Annotated[str | None, _setting("preset", "-p", metavar="NAME")]
+Res = Annotated[str | None, _setting("res", "-r", metavar="RES")]
+Model = Annotated[str | None, _setting("model", "-m", metavar="NAME")]
+Seed = Annotated[int | None, _setting("seed", "-s", metavar="N")]
+Count = Annotated[int | None, _setting("count", "-n", metavar="N")]
+Negative = Annotated[str | None, _setting("negative", metavar="TEXT")]
+Steps = Annotated[int | None, _setting("steps", metavar="N")]
+Guidance = Annotated[float | None, _setting("guidance", metavar="X")]
+Scheduler = Annotated[str | None, _setting("scheduler")]
+KvCompression = Annotated[str | None, _setting("kv_compression", metavar="off|auto|RATIO")]
+Output = Annotated[str | None, _setting("output", "-o", metavar="PATH")]
+Force = Annotated[bool | None, _setting("force", "-f")]
+Metadata = Annotated[str | None, _setting("metadata")]
+Device = Annotated[str | None, _setting("device", metavar="auto|cpu|mps|cuda[:N]", about="What computes.")]
+Memory = Annotated[str | None, _setting("memory")]
+Offline = Annotated[bool | None, _setting("offline")]
+Yes = Annotated[bool | None, _setting("yes", "-y")]
+Json = Annotated[bool | None, _setting("json")]
+Print0 = Annotated[bool | None, _setting("print0", "-0")]
+Quiet = Annotated[bool | None, _setting("quiet", "-q")]
+Progress = Annotated[str | None, _setting("progress")]
+DryRun = Annotated[bool | None, _setting("dry_run")]
+
+# The other commands have no environment or files behind these three.
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ReplayOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the picture drawn again, as FILE.")
+]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG files.")]

@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM: the first is raised where the program stands, the second ends it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final, NoReturn
+
+_SHOW_CURSOR: Final = b"\x1b[?25h"  # a progress bar had hidden it
+_ENDING: Final = {
+    number: code
+    for name, code in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143))
+    if (number := getattr(signal, name, None)) is not None
+}
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP, raised in the main thread so that unfinished files are removed."""
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Within, SIGINT raises KeyboardInterrupt and SIGTERM `Terminated`; a second of either exits at once.
+
+    A long computation outside Python delays the first until it returns. The second is therefore seen by
+    a thread that waits on the interpreter's wake-up descriptor. Signals that were ignored stay ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    kept = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in kept.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_end_at_second, args=(reader,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        writer.close()
+
+
+def leave_quietly() -> None:
+    """From here on Ctrl-C ends the process without a word, also while Python takes itself apart."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Terminated
+
+
+def _end_at_second(reader: socket.socket) -> None:
+    seen = 0
+    with reader:
+        while byte := reader.recv(1):
+            seen += byte[0] in _ENDING
+            if seen == 2:
+                _leave(_ENDING[byte[0]])
+
+
+def _leave(code: int) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None and sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR + b"\n")
+    os._exit(code)

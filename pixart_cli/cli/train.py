@@ -1,0 +1,38 @@
+"""`pixart train`: how the built-in model is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixart_cli.cli.options import door_of
+from pixart_cli.core.paths import state_dir
+
+app = typer.Typer(help="Train the built-in model again.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def train() -> None:
+    """Train the built-in model again, from pictures this program draws itself."""
+
+
+@app.command()
+def mini(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the finished model.")],
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="Folder of the unfinished; it goes on from there."),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Processor threads.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="What chance starts from.")] = 0,
+) -> None:
+    """Train mini. Stop it at any time: the same command goes on where it was."""
+    printer = door_of(context).printer
+    from pixart_cli.features.train.mini import MiniRecipe, train_mini
+
+    recipe = MiniRecipe(seed=seed, threads=threads)
+    train_mini(out, run or state_dir() / "train-mini", recipe, printer.say)
+    printer.path(out)

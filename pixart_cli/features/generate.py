@@ -1,0 +1,143 @@
+"""Requests → PNG files: worked out first, checked against the disk, then drawn and written one by one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixart_cli.core.catalog import ModelSpec, get_model, is_folder, spec_of_folder
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.metadata import Level, texts_for
+from pixart_cli.core.png import encode
+from pixart_cli.core.publish import publish
+from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
+from pixart_cli.core.resolution import Bin, choose_bin
+from pixart_cli.core.settings import Job, Settings, resolve_requests
+from pixart_cli.core.template import STDOUT, output_paths
+from pixart_cli.diffusion.device import MemoryPlan, plan, probe
+from pixart_cli.diffusion.weights import installed_models, locate
+
+STANDARD_OUTPUT = Path(STDOUT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One call of `gen`, worked out and not yet drawn: all jobs share model and size.
+
+    `paths` are absolute, one a job, or `STANDARD_OUTPUT`. `bin` is the native size that is drawn.
+    `installed` says whether the model's weights are on this machine.
+    """
+
+    jobs: tuple[Job, ...]
+    paths: tuple[Path, ...]
+    spec: ModelSpec
+    bin: Bin
+    plan: MemoryPlan
+    installed: bool
+
+    @property
+    def model(self) -> str:
+        """The model as asked for: a name of the catalogue, or a folder."""
+        return self.jobs[0].request.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One picture that now exists at `path`; `data` holds the PNG itself if it went to no file."""
+
+    job: Job
+    path: Path
+    rendering: Rendering
+    data: bytes | None = None
+
+
+def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order:
+    """What `settings` ask for, to the last seed and file name. Loads no weights and writes nothing.
+
+    Raises:
+        PixartError: for every mistake in the request, "device-unavailable", or "output-exists".
+    """
+    values = settings.values
+    installed = installed_models()
+    jobs = resolve_requests(settings, prompts, installed=installed)
+    paths = output_paths(values["output"], jobs, cwd=cwd)
+    refuse_existing(paths, force=values["force"])
+    request = jobs[0].request
+    spec = spec_of(request.model)
+    size = request.width, request.height
+    return Order(
+        jobs=tuple(jobs),
+        paths=tuple(paths),
+        spec=spec,
+        bin=choose_bin(*size, spec.native),
+        plan=plan(probe(), spec, *size, device=values["device"], memory=values["memory"]),
+        installed=is_folder(request.model) or request.model in installed,
+    )
+
+
+def spec_of(model: str) -> ModelSpec:
+    """The catalogue's row for `model`, or what the folder `model` says of itself."""
+    return spec_of_folder(Path(model)) if is_folder(model) else get_model(model)
+
+
+def refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
+    """Raise "output-exists" for the first of `paths` that is there, before time is spent on drawing it."""
+    for path in paths:
+        if path != STANDARD_OUTPUT and not force and os.path.lexists(path):
+            hint = "Choose another name with --output, or overwrite it with --force."
+            raise PixartError("output-exists", f"{path} exists already", hint)
+
+
+def make_folders(paths: Sequence[Path]) -> None:
+    """Make the folders of `paths` and try to write there.
+
+    Raises:
+        PixartError: "disk" naming the folder and the reason.
+    """
+    for folder in dict.fromkeys(path.parent for path in paths if path != STANDARD_OUTPUT):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=".pixart-", suffix=".part", dir=folder):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            hint = "Choose a folder you may write to with --output."
+            raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
+
+
+def network(model: str, memory_plan: MemoryPlan) -> Renderer:
+    """The networks of `model`, to be loaded when the first picture is asked for.
+
+    Raises:
+        PixartError: "model-missing" or "weights-invalid".
+    """
+    installed = locate(model)
+    from pixart_cli.diffusion.renderer import NetworkRenderer
+
+    return NetworkRenderer(memory_plan, installed)
+
+
+def generate(
+    order: Order, renderer: Renderer, *, force: bool, metadata: Level, on_progress: ProgressCallback
+) -> Iterator[Result]:
+    """Draw and write the pictures of `order`, each as soon as it is drawn: a later failure leaves it there.
+
+    Raises:
+        PixartError: as `Renderer.render` and `publish` do.
+    """
+    renderings = renderer.render([job.request for job in order.jobs], on_progress=on_progress)
+    for job, path, rendering in zip(order.jobs, order.paths, renderings, strict=True):
+        data = png_of(rendering, job, metadata)
+        if path != STANDARD_OUTPUT:
+            publish(data, path, force=force)
+        on_progress(ProgressEvent(stage="write", step=1, total=1, index=job.index))
+        yield Result(job=job, path=path, rendering=rendering, data=data if path == STANDARD_OUTPUT else None)
+
+
+def png_of(rendering: Rendering, job: Job, metadata: Level) -> bytes:
+    """The PNG file of `rendering`, with as much said in it as `metadata` asks for."""
+    texts = texts_for(rendering, size=job.size, preset=job.preset, level=metadata)
+    return encode(rendering.pixels, texts, dpi=job.size.dpi)

@@ -1,0 +1,123 @@
+"""Weights that are not here: nothing is fetched unless the size was said and a person, or --yes, agreed."""
+
+import os
+import subprocess
+import sys
+import threading
+from http.server import ThreadingHTTPServer
+
+import pytest
+
+from pixart_cli.cli.app import run
+from pixart_cli.cli.consent import is_offline
+from pixart_cli.core.catalog import catalog
+from pixart_cli.core.metadata import read_record
+from tests.diffusion.test_hub import LoopbackHub
+
+ARGS = ("gen", "a red sun", "-m", "sigma-256", "-r", "64x64", "--steps", "1", "-o", "x.png")
+
+
+@pytest.fixture
+def hub(toy_folder):
+    """A hub on the loopback that holds the toy as sigma-256."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), LoopbackHub)
+    server.fault, server.asked, server.repos = "", [], {}
+    for component, part in catalog()["sigma-256"].parts.items():
+        for path in (toy_folder / component).iterdir():
+            server.repos.setdefault(part.repo, {})[f"{component}/{path.name}"] = path.read_bytes()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def online(hub) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    kept.pop("HF_HUB_OFFLINE")
+    port = hub.server_port
+    return kept | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.parametrize("switch", [("--offline",), ()])
+def test_offline_never_asks_the_network(shell, hub, switch):
+    environ = online(hub) | ({} if switch else {"HF_HUB_OFFLINE": "1"})
+    done = shell(*ARGS, "--yes", *switch, env=environ)
+    assert (done.returncode, hub.asked) == (3, [])
+    assert b"not on this machine" in done.stderr
+
+
+def test_without_a_terminal_yes_must_be_typed(shell, hub):
+    done = shell(*ARGS, env=online(hub))
+    assert (done.returncode, hub.asked) == (3, [])
+    assert b"--yes" in done.stderr
+    assert b"GB" in done.stderr
+
+
+def test_yes_announces_the_size_fetches_and_draws(shell, hub, tmp_path):
+    done = shell(*ARGS, "--yes", env=online(hub))
+    assert (done.returncode, done.stdout) == (0, b"x.png\n")
+    assert b"sigma-256 is not on this machine" in done.stderr
+    assert b"B to download" in done.stderr
+    assert read_record(tmp_path / "x.png").request.model == "sigma-256"
+
+
+def answer(hub, tmp_path, text: bytes) -> tuple[int, str]:
+    """The exit code, and what a person at a terminal saw who typed `text`."""
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixart_cli", *ARGS], cwd=tmp_path, env=online(hub),
+        stdin=follower, stderr=follower, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(follower)
+    os.write(leader, text)
+    seen = b""
+    try:
+        while block := os.read(leader, 4096):
+            seen += block
+    except OSError:  # the other side was closed
+        pass
+    os.close(leader)
+    return process.wait(timeout=60), seen.decode()
+
+
+@pytest.mark.parametrize("text", [b"n\n", b"\n"])
+def test_a_person_who_does_not_agree_gets_no_download(hub, tmp_path, text):
+    code, seen = answer(hub, tmp_path, text)
+    assert code == 3
+    assert "Download it now? [y/N]" in seen
+    assert not any("/resolve/" in path for path in hub.asked)
+
+
+def test_a_person_who_agrees_gets_the_picture(hub, tmp_path):
+    code, seen = answer(hub, tmp_path, b"y\n")
+    assert (code, (tmp_path / "x.png").is_file()) == (0, True)
+    assert "downloading" in seen
+
+
+def test_a_hub_that_does_not_answer_is_told(shell, hub):
+    hub.fault = "gone"
+    done = shell(*ARGS, "--yes", env=online(hub))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_built_in_model_and_folders_are_never_fetched(tmp_path, capfd, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert run(["gen", "sun", "-m", str(tmp_path / "empty"), "--yes", "--json"]) in (2, 3, 4)
+    assert "ok" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [("HF_HUB_OFFLINE", "ON", True), ("TRANSFORMERS_OFFLINE", "1", True), ("HF_HUB_OFFLINE", "0", False)],
+)
+def test_the_hub_s_own_switches_count(monkeypatch, variable, value, expected):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv(variable, value)
+    assert is_offline({"offline": False}) is expected
+    assert is_offline({"offline": True})

@@ -1,0 +1,99 @@
+"""Bars on a terminal that can move its cursor, lines elsewhere."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pixart_cli.cli.output import Printer
+from pixart_cli.cli.progress import Progress, can_animate
+from pixart_cli.core.rendering import ProgressEvent
+
+
+class Terminal(io.StringIO):
+    """A stream that says a person is looking."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+EVENTS = [
+    ProgressEvent(stage="fetch", step=1_000_000, total=2_000_000),
+    ProgressEvent(stage="load", step=1, total=1),
+    *(ProgressEvent(stage="denoise", step=step, total=3, index=1) for step in (1, 2, 3)),
+    ProgressEvent(stage="something new", step=1, total=1, index=1),
+]
+
+
+def show(mode, monkeypatch, stream, *, quiet=False):
+    monkeypatch.setattr(sys, "stderr", stream)
+    printer = Printer()
+    printer.quiet = quiet
+    progress = Progress(printer, mode, 2)
+    with progress.shown() as on_progress:
+        for event in EVENTS:
+            on_progress(event)
+            if progress._rich is not None:
+                progress._rich.refresh()
+        with progress.aside():
+            progress.line("2/2: done")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["auto", "bar"])
+def test_a_terminal_gets_a_bar_a_stage_and_the_line(monkeypatch, mode):
+    monkeypatch.setenv("TERM", "xterm")
+    shown = show(mode, monkeypatch, Terminal())
+    for words in (
+        "downloading",
+        "1 MB/2 MB",
+        "loading the model",
+        "2/2 drawing",
+        "3/3",
+        "something new",
+        "2/2: done",
+    ):
+        assert words in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is back
+
+
+def test_no_color_is_respected(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[38" not in show("auto", monkeypatch, Terminal())
+
+
+@pytest.mark.parametrize(
+    ("mode", "stream", "term"),
+    [
+        ("auto", io.StringIO, "xterm"),
+        ("bar", io.StringIO, "xterm"),
+        ("plain", Terminal, "xterm"),
+        ("auto", Terminal, "dumb"),
+    ],
+)
+def test_elsewhere_there_is_one_plain_line_a_picture(monkeypatch, mode, stream, term):
+    monkeypatch.setenv("TERM", term)
+    assert show(mode, monkeypatch, stream()) == "2/2: done\n"
+
+
+def test_none_and_quiet_show_nothing(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    assert show("none", monkeypatch, io.StringIO()) == ""
+    assert show("auto", monkeypatch, Terminal(), quiet=True) == ""
+    assert can_animate()
+
+
+def test_rich_is_loaded_only_for_a_bar():
+    code = (
+        "import sys\n"
+        "from pixart_cli.cli.output import Printer\n"
+        "from pixart_cli.cli.progress import Progress\n"
+        "with Progress(Printer(), 'auto', 1).shown(): print('rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=os.environ)
+    assert done.stdout == b"False\n"

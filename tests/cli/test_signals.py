@@ -1,0 +1,73 @@
+"""Signals as exceptions; tests/cli/test_app.py sends them to a whole `pixart`."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from pixart_cli.cli.signals import Terminated, leave_quietly, watched
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+)
+def test_a_signal_is_raised_where_the_program_stands(number, raised):
+    before = signal.getsignal(number)
+    with pytest.raises(raised), watched():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_was_ignored_stays_ignored():
+    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with watched():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+
+
+def test_outside_the_main_thread_nothing_is_touched():
+    seen = []
+
+    def inside() -> None:
+        with watched():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_the_second_ends_a_computation_that_python_cannot_interrupt():
+    code = (
+        "import os, re, signal, threading, time\n"
+        "from pixart_cli.cli.signals import watched\n"
+        "def twice():\n"
+        "    for _ in range(2): time.sleep(0.3); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with watched():\n"
+        "    threading.Thread(target=twice, daemon=True).start()\n"
+        "    while True:\n"
+        "        try: time.sleep(60)\n"
+        "        except BaseException: pass\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 143
+
+
+def test_leaving_gives_ctrl_c_back_to_the_system():
+    code = (
+        "import os; from pixart_cli.cli.signals import leave_quietly\n"
+        "leave_quietly(); os.kill(os.getpid(), 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_quietly()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, kept)

@@ -1,0 +1,155 @@
+"""What README.md says is so: its commands parse, its options, sizes, presets and exit codes exist."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from pixart_cli.cli.app import app, run
+from pixart_cli.core.errors import ERRORS
+from pixart_cli.core.presets import get_preset
+from pixart_cli.core.resolution import parse_size
+from pixart_cli.core.settings import read_toml
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PUNCTUATION = re.compile(r"\|\|?|&&|;|[<>]")
+
+
+def simple_commands(block: str) -> list[list[str]]:
+    """The words of every `pixart …` in a block of shell, variables and templates left as they are."""
+    found: list[list[str]] = []
+    for line in block.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split = True
+        inside = False
+        for word in lexer:
+            if PUNCTUATION.fullmatch(word):
+                inside = False
+            elif inside:
+                found[-1].append(word)
+            elif word == "pixart" or word.endswith("/pixart"):
+                found.append([])
+                inside = True
+        if found and "xargs -0 pixart" in line:
+            found[-1].append("a prompt that xargs appends")
+    return found
+
+
+SPANS = [shlex.split(span)[1:] for span in re.findall(r"`(pixart [^`]+)`", README)]
+COMMANDS = [command for language, block in BLOCKS if language for command in simple_commands(block)]
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """The values `words` give the command they name; a usage error if they do not fit it."""
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("pixart", list(words))
+    while hasattr(command, "commands"):
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, list(words), parent=context)
+    return dict(context.params)
+
+
+def documented_options() -> set[str]:
+    """Every option in the table of `gen`'s options."""
+    table = README.split("## Options of `gen`")[1].split("\n## ")[0]
+    return set(re.findall(r"`(--?[a-z0-9][a-z0-9-]*)", table))
+
+
+def test_the_first_two_blocks_are_one_line_each_and_set_up_everything() -> None:
+    first, second = (block.strip() for _, block in BLOCKS[:2])
+    for line in (first, second):
+        assert "\n" not in line
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert first.endswith('.venv/bin/pixart gen "a red sun over blue mountains" --res 4k -o poster.png')
+    assert second.endswith(".venv/bin/python -m pytest")
+
+
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) >= 10
+    assert ["gen", "a red sun over blue mountains", "--res", "4k", "-o", "poster.png"] in COMMANDS
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, *SPANS], ids=" ".join)
+def test_every_command_parses_and_names_what_exists(words: list[str]) -> None:
+    values = parse(words)
+    size = values.get("res")
+    if size and "$" not in size:
+        parse_size(size)
+    if values.get("preset"):
+        get_preset(values["preset"])
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "gen"], ids=" ".join)
+def test_every_drawing_example_has_a_plan(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a white moon\n")))
+    for kind in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"PIXART_{kind}_DIR", str(tmp_path / kind))
+    said = [word.replace("$size", "4k:portrait").replace("$HOME", str(tmp_path)) for word in words]
+    assert run([*said, "--dry-run"]) == 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_every_option_of_the_table_is_an_option_of_gen_and_the_other_way_round() -> None:
+    gen: Any = typer.main.get_command(app).commands["gen"]  # type: ignore[attr-defined]
+    shown = {
+        name for option in gen.params if not option.hidden for name in option.opts if name.startswith("-")
+    }
+    assert documented_options() - shown == set()
+    assert shown - documented_options() - {"--help", "-h", "--debug"} == set()
+
+
+def test_commands_of_the_table_are_the_commands_of_the_program() -> None:
+    table = README.split("## Commands")[1].split("\n## ")[0]
+    named = set(re.findall(r"`pixart ([a-z]+)", table))
+    program: Any = typer.main.get_command(app)
+    assert named == {name for name, command in program.commands.items() if not command.hidden}
+
+
+def test_every_named_size_is_a_size() -> None:
+    section = README.split("## Sizes")[1].split("\n## ")[0]
+    names = [name for name in re.findall(r"`([^` ]+)`", section) if not name.startswith((":", "+"))]
+    assert len(names) > 30
+    for name in names:
+        parse_size(name)
+    for name, pixels in re.findall(r"`([^` ]+)` \((\d+x\d+)\)", section):
+        assert parse_size(name) == replace(parse_size(pixels), name=parse_size(name).name)
+
+
+def test_every_preset_that_ships_is_named_and_the_other_way_round() -> None:
+    section = README.split("## Presets")[1].split("```")[0]
+    assert set(re.findall(r"`([^`]+)`", section)) == {path.stem for path in (ROOT / "presets").glob("*.toml")}
+
+
+def test_toml_examples_are_taken(tmp_path: Path) -> None:
+    project, preset = (block for language, block in BLOCKS if language == "toml")
+    (tmp_path / "pixart.toml").write_text(project, encoding="utf-8")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "evening.toml").write_text(preset, encoding="utf-8")
+    environ = {"PIXART_CONFIG_DIR": str(tmp_path)}
+    assert read_toml(tmp_path / "pixart.toml")["res"] == "ultrawide"
+    assert get_preset("evening", environ).settings["res"] == "a3"
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    section = README.split("## Exit codes")[1].split("\n## ")[0]
+    codes = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE) for n in row.split(",")}
+    later = {7, 10}
+    assert codes == {kind.exit_code for kind in ERRORS.values()} - later | {0, 141}
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
