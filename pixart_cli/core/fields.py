@@ -61,7 +61,9 @@ class Field:
 
     def _refuse(self, value: Any, why: str, source: str) -> PixartError:
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-        return PixartError("request-invalid", f"{source}: {self.key} cannot be {shown}", f"{why[0].upper()}{why[1:]}.")
+        return PixartError(
+            "request-invalid", f"{source}: {self.key} cannot be {shown}", f"{why[0].upper()}{why[1:]}."
+        )
 
 
 _KIND_NAMES: Final = {str: "text", int: "a whole number", float: "a number"}
@@ -70,7 +72,7 @@ FIELDS: Final = (
     Field(name="prompt", key="prompt", kind=str, infotext="prompt", help="what to draw"),
     Field(name="negative_prompt", key="negative", kind=str, infotext="Negative prompt", default="",
           help="what to steer away from"),
-    Field(name="model", key="model", kind=str, infotext="Model", help="a model of the catalogue, or a folder"),
+    Field(name="model", key="model", kind=str, infotext="Model", help="a model's name, or a folder"),
     Field(name="width", key="width", kind=int, infotext="Size", minimum=16, maximum=MAX_SIDE,
           help="delivered width in pixels"),
     Field(name="height", key="height", kind=int, infotext="Size", minimum=16, maximum=MAX_SIDE,

@@ -64,7 +64,9 @@ class GenerationRequest:
             refuse_unknown(name, BY_NAME, source=source, code="request-invalid")
         missing = [f.name for f in FIELDS if f.name not in values and f.default is None]
         if missing:
-            raise PixartError("request-invalid", f"{source}: {', '.join(missing)} missing", "Name every field.")
+            raise PixartError(
+                "request-invalid", f"{source}: {', '.join(missing)} missing", "Name every field."
+            )
         return cls(**{name: BY_NAME[name].check(value, source=source) for name, value in values.items()})
 
 
@@ -93,4 +95,6 @@ def check_text(text: str, what: str) -> None:
     if "\x00" in text:
         raise PixartError("prompt-invalid", f"{what}: holds a NUL character", "Remove it.")
     if size > MAX_PROMPT_BYTES:
-        raise PixartError("prompt-invalid", f"{what}: {size} bytes long", f"The most is {MAX_PROMPT_BYTES} bytes.")
+        raise PixartError(
+            "prompt-invalid", f"{what}: {size} bytes long", f"The most is {MAX_PROMPT_BYTES} bytes."
+        )

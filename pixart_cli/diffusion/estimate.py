@@ -36,7 +36,9 @@ class Estimate:
 
 
 _XL: Final = Shape(text_encoder=4.76e9, transformer=0.61e9, vae=84e6, width=1152, layers=28, vae_channels=128)
-_MINI: Final = Shape(text_encoder=0.51e6, transformer=6.95e6, vae=1.72e6, width=256, layers=6, vae_channels=16)
+_MINI: Final = Shape(
+    text_encoder=0.51e6, transformer=6.95e6, vae=1.72e6, width=256, layers=6, vae_channels=16
+)
 _OF_FAMILY: Final = {"mini": _MINI}
 
 

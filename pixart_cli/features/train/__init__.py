@@ -1,0 +1,1 @@
+"""Training: the built-in model's pictures, captions, recipe and measurement."""

@@ -1,0 +1,150 @@
+"""Stages three and four: the transformer learns to draw, first small pictures, then at full size.
+
+Latents are drawn and encoded once per size; captions are written anew each time a picture is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+from torch import Tensor, nn
+
+from pixart_cli.diffusion.objective import add_noise, alphas_cumprod, noise_weight, sample_timesteps
+from pixart_cli.features.train.autoencoder import to_tensor
+from pixart_cli.features.train.caption import write_caption
+from pixart_cli.features.train.draw import draw
+from pixart_cli.features.train.scene import Scene, sample_scene
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+HEADS, HEAD_DIM, LAYERS = 8, 32, 6
+CAPTION_DROPOUT = 0.1
+ENCODE_BATCH = 16
+
+
+def build_transformer(caption_width: int) -> PixArtTransformer2DModel:
+    """The network, untrained: 6 blocks of 8 heads x 32, 7.0 M parameters, positions of a 256-pixel model.
+
+    diffusers' constructor leaves the cross-attention output and the last layer random; PixArt starts
+    them at zero (PixArt-sigma `PixArtMS.initialize_weights`), so that is done here.
+    """
+    width = HEADS * HEAD_DIM
+    model = PixArtTransformer2DModel(
+        num_attention_heads=HEADS,
+        attention_head_dim=HEAD_DIM,
+        in_channels=4,
+        out_channels=4,
+        num_layers=LAYERS,
+        cross_attention_dim=width,
+        caption_channels=caption_width,
+        sample_size=32,
+        interpolation_scale=0.5,
+        use_additional_conditions=False,
+    )
+    for block in model.transformer_blocks:
+        nn.init.zeros_(block.attn2.to_out[0].weight)
+        nn.init.zeros_(block.attn2.to_out[0].bias)
+    nn.init.zeros_(model.proj_out.weight)
+    nn.init.zeros_(model.proj_out.bias)
+    return model
+
+
+@lru_cache(maxsize=200_000)
+def training_scene(index: int, seed: int) -> Scene:
+    """The scene of training picture `index`."""
+    return sample_scene(Random(f"{seed} scene {index}"))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Encoded pictures of one size: `latents` (N, 4, H/8, W/8), the posterior's means, scaled."""
+
+    width: int
+    height: int
+    indices: range
+    latents: np.ndarray
+
+
+def encode_bucket(
+    vae: AutoencoderKL, scale: float, size: tuple[int, int], indices: range, seed: int, path: Path
+) -> Bucket:
+    """The bucket from `path`, or drawn, encoded and saved there; continues a half-written one."""
+    width, height = size
+    shape = (len(indices), 4, height // 8, width // 8)
+    done_path = path.with_suffix(".done")
+    done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
+    store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
+    for start in range(done, len(indices), ENCODE_BATCH):
+        part = indices[start : start + ENCODE_BATCH]
+        pictures = to_tensor([draw(training_scene(i, seed), width, height, seed=i) for i in part])
+        store[start : start + len(part)] = _encode(vae, pictures, scale)
+        if start // ENCODE_BATCH % 32 == 31:
+            store.flush()
+            done_path.write_text(str(start + len(part)))
+    store.flush()
+    done_path.write_text(str(len(indices)))
+    return Bucket(width, height, indices, store)
+
+
+@torch.no_grad()
+def _encode(vae: AutoencoderKL, pictures: Tensor, scale: float) -> np.ndarray:
+    pictures = pictures.to(next(vae.parameters()).device)
+    with torch.autocast(pictures.device.type, torch.bfloat16):
+        posterior = vae.encode(pictures).latent_dist
+    return np.asarray((posterior.mean.float() * scale).cpu().half().numpy())
+
+
+def batch_of_step(
+    buckets: Sequence[Bucket], *, count: int, chance: str, seed: int
+) -> tuple[Tensor, list[str], torch.Generator]:
+    """Latents (B, 4, h, w), their captions (some dropped to ""), and the generator for the step's noise."""
+    rng = Random(chance)
+    generator = torch.Generator().manual_seed(rng.getrandbits(62))
+    bucket = rng.choices(buckets, weights=[len(b.indices) for b in buckets])[0]
+    rows = [rng.randrange(len(bucket.indices)) for _ in range(count)]
+    latents = torch.from_numpy(np.stack([bucket.latents[r] for r in rows])).float()
+    scenes = [training_scene(bucket.indices[r], seed) for r in rows]
+    texts = ["" if rng.random() < CAPTION_DROPOUT else write_caption(scene, rng).text for scene in scenes]
+    return latents, texts, generator
+
+
+class DenoisingLoss(nn.Module):
+    """Weighted noise-prediction error of one batch (arXiv 2303.09556 over arXiv 2006.11239)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule: Tensor
+        self.register_buffer("schedule", alphas_cumprod())
+
+    def forward(
+        self,
+        transformer: PixArtTransformer2DModel,
+        latents: Tensor,
+        states: Tensor,
+        mask: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Latents (B, 4, h, w); text states (B, T, D) with mask (B, T). Gives a scalar."""
+        timesteps = sample_timesteps(len(latents), generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        alpha_bar = self.schedule[timesteps]
+        predicted = transformer(
+            add_noise(latents, noise, alpha_bar),
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            timestep=timesteps,
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        ).sample
+        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+        weight = noise_weight(alpha_bar)
+        total: Tensor = (weight * error).sum() / weight.sum()
+        return total

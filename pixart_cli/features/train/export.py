@@ -1,0 +1,57 @@
+"""The last stage: the trained parts in diffusers' layout, half precision, safetensors only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+    from transformers import T5EncoderModel, T5Tokenizer
+
+COMPONENTS = {
+    "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    "text_encoder": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "T5Tokenizer"],
+    "transformer": ["diffusers", "PixArtTransformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def build_scheduler() -> DPMSolverMultistepScheduler:
+    """PixArt's sampler: DPM-Solver++ of order 2 on the linear betas of the training."""
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=NUM_TRAIN_TIMESTEPS,
+        beta_start=BETA_START,
+        beta_end=BETA_END,
+        beta_schedule="linear",
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+    )
+
+
+def save_model(
+    out: Path,
+    tokenizer: T5Tokenizer,
+    encoder: T5EncoderModel,
+    vae: AutoencoderKL,
+    scale: float,
+    transformer: PixArtTransformer2DModel,
+) -> None:
+    """Write `out`/{tokenizer,text_encoder,vae,transformer,scheduler} and model_index.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    vae.register_to_config(scaling_factor=scale)
+    tokenizer.save_pretrained(out / "tokenizer")
+    build_scheduler().save_pretrained(out / "scheduler")
+    for name, model in (("text_encoder", encoder), ("vae", vae), ("transformer", transformer)):
+        half = model.to("cpu", torch.float16, memory_format=torch.contiguous_format)
+        half.save_pretrained(out / name, safe_serialization=True)
+    index = {"_class_name": "PixArtSigmaPipeline", "_diffusers_version": "0.42.0", **COMPONENTS}
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,201 @@
+"""The recipe of the built-in model, stage by stage; stopped at any moment, it continues where it was.
+
+1 autoencoder → 2 language → 3 denoise small pictures → 4 denoise at full size → 5 the decoder alone →
+6 save in diffusers' layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pixart_cli.features.train import autoencoder, denoiser, language
+from pixart_cli.features.train.denoiser import Bucket
+from pixart_cli.features.train.export import save_model
+from pixart_cli.features.train.loop import Stage, StageSettings
+from pixart_cli.features.train.team import Team, join_team
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+Report = Callable[[str], None]
+Size = tuple[int, int]
+
+# (width, height): bins of the 256-pixel table for screens, paper and squares, and their halves.
+FULL_SIZES: Sequence[tuple[Size, float]] = (
+    ((256, 256), 0.22), ((336, 192), 0.24), ((192, 336), 0.08), ((304, 208), 0.08), ((208, 304), 0.14),
+    ((288, 224), 0.06), ((224, 288), 0.08), ((384, 160), 0.06), ((160, 384), 0.04),
+)  # fmt: skip
+SMALL_SIZES: Sequence[tuple[Size, float]] = (
+    ((128, 128), 0.26), ((176, 96), 0.24), ((96, 176), 0.08), ((144, 112), 0.12), ((112, 144), 0.2),
+    ((192, 80), 0.06), ((80, 192), 0.04),
+)  # fmt: skip
+AUXILIARY_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniRecipe:
+    """How much of everything. The defaults made the weights in the package."""
+
+    seed: int = 0
+    autoencoder_steps: int = autoencoder.STEPS
+    language_steps: int = 1500
+    small_pictures: int = 28_000
+    small_steps: int = 2200
+    small_batch: int = 32
+    full_pictures: int = 12_000
+    full_steps: int = 1200
+    full_batch: int = 16
+    decoder_steps: int = 800
+    threads: int = 1
+
+
+def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
+    """Train every stage that is not finished in `run` and save the model to `out`."""
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(recipe.threads)
+    team = join_team()
+    run.mkdir(parents=True, exist_ok=True)
+    vae = _train_autoencoder(run, recipe, team, report)
+    scale = autoencoder.latent_scale(vae, recipe.seed)
+    report(f"autoencoder: scaling factor {scale}")
+    teacher = Teacher(run, recipe, team, report)
+    teacher.learn_language()
+    small = _encode(run, "small", SMALL_SIZES, range(recipe.small_pictures), (vae, scale), recipe, report)
+    teacher.learn_to_draw(small, _small_settings(recipe), recipe.small_batch)
+    first = recipe.small_pictures
+    full = _encode(
+        run, "full", FULL_SIZES, range(first, first + recipe.full_pictures), (vae, scale), recipe, report
+    )
+    teacher.learn_to_draw(full, _full_settings(recipe), recipe.full_batch)
+    _train_decoder(run, vae, recipe, team, report)
+    save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
+    report(f"saved {out}")
+
+
+def _small_settings(recipe: MiniRecipe) -> StageSettings:
+    return StageSettings(name="small", steps=recipe.small_steps, learning_rate=1e-3, ema_decay=0.9985)
+
+
+def _full_settings(recipe: MiniRecipe) -> StageSettings:
+    return StageSettings(name="full", steps=recipe.full_steps, learning_rate=6e-4, ema_decay=0.998)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report) -> AutoencoderKL:
+    vae = autoencoder.build_autoencoder().to(_device(), memory_format=torch.channels_last)
+    settings = StageSettings(
+        name="autoencoder", steps=recipe.autoencoder_steps, learning_rate=1.5e-3, ema_decay=0.995
+    )
+    stage = Stage(nn.ModuleDict({"vae": vae}), settings, run, team)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        crops = autoencoder.crops_of_step(step, recipe.seed, team)
+        generator = torch.Generator().manual_seed(step * team.size + team.rank)
+        return autoencoder.autoencoder_loss(
+            vae, crops.to(_device(), memory_format=torch.channels_last), generator
+        )
+
+    stage.run(loss_of_step, report)
+    stage.load_average()
+    return vae
+
+
+def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team, report: Report) -> None:
+    """Sharper edges at full size: the latents stay what they are, so the transformer need not learn again."""
+    settings = StageSettings(
+        name="decoder", steps=recipe.decoder_steps, learning_rate=6e-4, warmup_steps=50, ema_decay=0.995
+    )
+    stage = Stage(nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv}), settings, run, team)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        crops = autoencoder.draw_crops(team.share(4), 224, team.chance(f"{recipe.seed} decoder {step}"))
+        generator = torch.Generator().manual_seed(step * team.size + team.rank)
+        return autoencoder.decoder_loss(
+            vae, crops.to(_device(), memory_format=torch.channels_last), generator
+        )
+
+    stage.run(loss_of_step, report)
+    stage.load_average()
+
+
+def _encode(
+    run: Path,
+    name: str,
+    sizes: Sequence[tuple[Size, float]],
+    indices: range,
+    coder: tuple[AutoencoderKL, float],
+    recipe: MiniRecipe,
+    report: Report,
+) -> list[Bucket]:
+    buckets, start = [], indices.start
+    for size, share in sizes:
+        part = range(start, start + round(share * len(indices)))
+        start = part.stop
+        path = run / f"{name}-{size[0]}x{size[1]}.npy"
+        buckets.append(denoiser.encode_bucket(*coder, size, part, recipe.seed, path))
+        report(f"{name}: {len(part)} pictures of {size[0]}x{size[1]} encoded")
+    return buckets
+
+
+class Teacher:
+    """Tokenizer, text encoder and transformer, which learn together from stage two on."""
+
+    def __init__(self, run: Path, recipe: MiniRecipe, team: Team, report: Report) -> None:
+        self.run, self.recipe, self.team, self.report = run, recipe, team, report
+        self.tokenizer = language.build_tokenizer()
+        words = len(self.tokenizer)
+        self.encoder = language.build_text_encoder(words).to(_device())
+        self.heads = language.build_neighbour_heads(words).to(_device())
+        self.transformer = denoiser.build_transformer(language.WIDTH).to(_device())
+        self._loss = denoiser.DenoisingLoss().to(_device())
+
+    def learn_language(self) -> None:
+        """Stage two: each word's neighbours."""
+        settings = StageSettings(
+            name="language", steps=self.recipe.language_steps, learning_rate=2e-3, warmup_steps=50
+        )
+        stage = Stage(
+            nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}), settings, self.run, self.team
+        )
+
+        def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+            _, _, loss = self._read(language.captions_of_step(step, self.recipe.seed))
+            return loss, {}
+
+        stage.run(loss_of_step, self.report)
+        stage.load_average()
+
+    def learn_to_draw(self, buckets: Sequence[Bucket], settings: StageSettings, batch: int) -> None:
+        """Stages three and four: noise prediction, with the words' neighbours kept alongside."""
+        modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
+        stage = Stage(nn.ModuleDict(modules), settings, self.run, self.team)
+
+        def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+            latents, texts, generator = denoiser.batch_of_step(
+                buckets,
+                count=self.team.share(batch),
+                chance=self.team.chance(f"{self.recipe.seed} {settings.name} {step}"),
+                seed=self.recipe.seed,
+            )
+            with torch.autocast(_device().type, torch.bfloat16):
+                states, mask, words = self._read(texts)
+                drawn = self._loss(self.transformer, latents.to(_device()), states, mask, generator)
+            return drawn + AUXILIARY_WEIGHT * words, {"draw": drawn.item(), "words": words.item()}
+
+        stage.run(loss_of_step, self.report)
+        stage.load_average()
+
+    def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        ids, mask = language.tokenize(self.tokenizer, texts)
+        ids, mask = ids.to(_device()), mask.to(_device())
+        states = self.encoder(ids, attention_mask=mask).last_hidden_state
+        return states, mask, language.neighbour_loss(states, ids, self.heads)

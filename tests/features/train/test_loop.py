@@ -1,0 +1,83 @@
+"""The loop: a run stopped and continued equals one never stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pixart_cli.features.train.loop import Stage, StageSettings, learning_rate_at
+from pixart_cli.features.train.team import Team
+
+SETTINGS = StageSettings(name="toy", steps=12, learning_rate=0.05, warmup_steps=3, checkpoint_seconds=0.0)
+
+
+def toy_stage(folder: Path, settings: StageSettings = SETTINGS) -> Stage:
+    torch.manual_seed(1)
+    return Stage(nn.ModuleDict({"line": nn.Linear(3, 2)}), settings, folder, Team())
+
+
+def loss_for(stage: Stage, stop_at: int | None = None):
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        return (stage.modules["line"](x) - 1.0).square().mean(), {}
+
+    return loss_of_step
+
+
+def weights(stage: Stage) -> list[float]:
+    return [v for p in stage.modules.state_dict().values() for v in p.flatten().tolist()]
+
+
+def test_continued_equals_unbroken_to_the_bit(tmp_path: Path) -> None:
+    unbroken = toy_stage(tmp_path / "a")
+    unbroken.run(loss_for(unbroken), print)
+    stopped = toy_stage(tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(loss_for(stopped, stop_at=7), print)
+    continued = toy_stage(tmp_path / "b")
+    assert continued.step == 7
+    continued.run(loss_for(continued), print)
+    assert weights(continued) == weights(unbroken)
+    assert all(torch.equal(continued.average[k], unbroken.average[k]) for k in unbroken.average)
+
+
+def test_a_finished_stage_makes_no_step(tmp_path: Path) -> None:
+    first = toy_stage(tmp_path)
+    first.run(loss_for(first), print)
+    again = toy_stage(tmp_path)
+    assert again.finished
+    again.run(loss_for(again, stop_at=12), print)
+    assert weights(again) == weights(first)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    stage = toy_stage(tmp_path)
+    good = loss_for(stage)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        loss, figures = good(step)
+        return (loss * float("nan") if step == 5 else loss), figures
+
+    with pytest.raises(FloatingPointError, match="step 5"):
+        stage.run(loss_of_step, print)
+    assert toy_stage(tmp_path).step == 5
+
+
+def test_the_average_is_what_a_stage_delivers(tmp_path: Path) -> None:
+    stage = toy_stage(tmp_path)
+    stage.run(loss_for(stage), print)
+    before = weights(stage)
+    stage.load_average()
+    assert weights(stage) != before
+    assert weights(stage) == [v for p in stage.average.values() for v in p.flatten().tolist()]
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    rates = [learning_rate_at(step, SETTINGS) for step in range(12)]
+    assert rates[0] == pytest.approx(0.05 / 3)
+    assert max(rates) == pytest.approx(0.05)
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert learning_rate_at(12, SETTINGS) == pytest.approx(0.0025)

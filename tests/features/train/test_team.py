@@ -1,0 +1,48 @@
+"""Teams: shares add up, gradients are averaged over real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixart_cli.features.train.team import Team, join_team
+
+ROOT = Path(__file__).parents[3]
+CODE = """
+import torch
+from pixart_cli.features.train.team import join_team
+team = join_team()
+p = torch.nn.Parameter(torch.zeros(3))
+q = torch.nn.Parameter(torch.zeros(2, 2))
+p.grad, q.grad = torch.full((3,), 1.0 + team.rank), torch.full((2, 2), 10.0 * team.rank)
+team.average_gradients([p, q])
+team.wait()
+print(p.grad.tolist(), q.grad.flatten().tolist(), team.leads)
+"""
+
+
+@pytest.mark.parametrize(("count", "size"), [(32, 2), (3, 2), (10, 4)])
+def test_shares_add_up(count: int, size: int) -> None:
+    assert sum(Team(rank, size).share(count) for rank in range(size)) == count
+
+
+def test_alone_chance_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join_team() == Team(0, 1)
+    assert Team().chance("x") == "x"
+    assert Team(0, 2).chance("x") != Team(1, 2).chance("x")
+
+
+def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+    team = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE], env=environ | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=120)[0].strip() for process in team]
+    assert outputs == [f"[1.5, 1.5, 1.5] [5.0, 5.0, 5.0, 5.0] {leads}" for leads in (True, False)]
