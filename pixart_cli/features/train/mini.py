@@ -46,13 +46,23 @@ class MiniRecipe:
     autoencoder_steps: int = autoencoder.STEPS
     language_steps: int = 1500
     small_pictures: int = 28_000
-    small_steps: int = 2200
+    small_steps: int = 3600
     small_batch: int = 32
     full_pictures: int = 12_000
-    full_steps: int = 1200
+    full_steps: int = 1800
     full_batch: int = 16
     decoder_steps: int = 800
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class Coder:
+    """The trained autoencoder, its scaling factor, and who encodes with it."""
+
+    vae: AutoencoderKL
+    scale: float
+    seed: int
+    team: Team
 
 
 def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
@@ -66,16 +76,18 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
     report(f"autoencoder: scaling factor {scale}")
     teacher = Teacher(run, recipe, team, report)
     teacher.learn_language()
-    small = _encode(run, "small", SMALL_SIZES, range(recipe.small_pictures), (vae, scale), recipe, report)
+    coder = Coder(vae, scale, recipe.seed, team)
+    small = _encode(run, "small", SMALL_SIZES, range(recipe.small_pictures), coder)
+    report(f"small: {recipe.small_pictures} pictures encoded")
     teacher.learn_to_draw(small, _small_settings(recipe), recipe.small_batch)
     first = recipe.small_pictures
-    full = _encode(
-        run, "full", FULL_SIZES, range(first, first + recipe.full_pictures), (vae, scale), recipe, report
-    )
+    full = _encode(run, "full", FULL_SIZES, range(first, first + recipe.full_pictures), coder)
+    report(f"full: {recipe.full_pictures} pictures encoded")
     teacher.learn_to_draw(full, _full_settings(recipe), recipe.full_batch)
     _train_decoder(run, vae, recipe, team, report)
-    save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
-    report(f"saved {out}")
+    if team.leads:
+        save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
+        report(f"saved {out}")
 
 
 def _small_settings(recipe: MiniRecipe) -> StageSettings:
@@ -128,22 +140,19 @@ def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team
 
 
 def _encode(
-    run: Path,
-    name: str,
-    sizes: Sequence[tuple[Size, float]],
-    indices: range,
-    coder: tuple[AutoencoderKL, float],
-    recipe: MiniRecipe,
-    report: Report,
+    run: Path, name: str, sizes: Sequence[tuple[Size, float]], indices: range, coder: Coder
 ) -> list[Bucket]:
-    buckets, start = [], indices.start
-    for size, share in sizes:
-        part = range(start, start + round(share * len(indices)))
-        start = part.stop
-        path = run / f"{name}-{size[0]}x{size[1]}.npy"
-        buckets.append(denoiser.encode_bucket(*coder, size, part, recipe.seed, path))
-        report(f"{name}: {len(part)} pictures of {size[0]}x{size[1]} encoded")
-    return buckets
+    """The pictures of `indices`, shared out over `sizes`; each process encodes some of the buckets."""
+    parts, start = [], indices.start
+    for (width, height), share in sizes:
+        stop = start + round(share * len(indices))
+        parts.append(((width, height), range(start, stop), run / f"{name}-{width}x{height}.npy"))
+        start = stop
+    for number, part in enumerate(parts):
+        if number % coder.team.size == coder.team.rank:
+            denoiser.encode_bucket(coder.vae, coder.scale, *part[:2], coder.seed, part[2])
+    coder.team.wait()
+    return [denoiser.encode_bucket(coder.vae, coder.scale, *part[:2], coder.seed, part[2]) for part in parts]
 
 
 class Teacher:
