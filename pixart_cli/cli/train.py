@@ -22,9 +22,9 @@ def train() -> None:
 def mini(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the finished model.")],
-    run: Annotated[
+    work: Annotated[
         Path | None,
-        typer.Option("--run", metavar="DIR", help="Folder of the unfinished; it goes on from there."),
+        typer.Option("--work", metavar="DIR", help="Folder of the unfinished; it goes on from there."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Processor threads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="What chance starts from.")] = 0,
@@ -39,7 +39,7 @@ def mini(
     from pixart_cli.features.train.mini import MiniRecipe, train_mini
 
     recipe = MiniRecipe(seed=seed, threads=threads)
-    train_mini(out, run or state_dir() / "train-mini", recipe, printer.say)
+    train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
     printer.path(out)
 
 

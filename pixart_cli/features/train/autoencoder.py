@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
+from pixart_cli.features.train.averaging import start_as_average
 from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.scene import sample_scene
 from pixart_cli.features.train.team import Team
@@ -27,15 +28,17 @@ EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
 LIKENESS_WEIGHT = 0.05
 SAMPLING_NOISE = 0.02
+Crops = Sequence[tuple[int, int, int]]
 # (until this step, pictures a step, crop side): small crops first because edges and inks are local,
-# then whole pictures because GroupNorm and the attention in the middle see all of them.
-CROPS: Sequence[tuple[int, int, int]] = ((900, 24, 64), (1000, 6, 160), (1060, 4, 224))
-STEPS = CROPS[-1][0]
+# then larger ones because GroupNorm and the attention in the middle see the whole.
+CROPS: Crops = ((1300, 24, 64), (1450, 8, 160))
+DECODER_CROPS: Crops = ((700, 8, 128), (1500, 4, 224))
+PICTURE_SIZES = ((128, 128), (168, 120), (120, 168), (256, 256), (336, 240), (240, 336), (448, 256))
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """The network, untrained: four levels (8x), 4 latent channels, 1.7 M parameters."""
-    return AutoencoderKL(
+    """The network before training, an eightfold average: four levels, 4 latent channels, 1.7 M parameters."""
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=CHANNELS,
@@ -44,6 +47,8 @@ def build_autoencoder() -> AutoencoderKL:
         latent_channels=4,
         sample_size=256,
     )
+    start_as_average(vae)
+    return vae
 
 
 def to_tensor(pictures: Sequence[object]) -> Tensor:
@@ -52,23 +57,23 @@ def to_tensor(pictures: Sequence[object]) -> Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
-def crops_of_step(step: int, seed: int, team: Team) -> Tensor:
+def crops_of_step(step: int, schedule: Crops, seed: str, team: Team) -> Tensor:
     """The crops of one step, (B, 3, S, S): drawn afresh, a function of the step alone."""
-    count, side = next((n, s) for until, n, s in CROPS if step < until)
-    return draw_crops(team.share(count), side, team.chance(f"{seed} autoencoder {step}"))
+    count, side = next((n, s) for until, n, s in schedule if step < until)
+    return draw_crops(team.share(count), side, team.chance(f"{seed} {step}"))
 
 
 def draw_crops(count: int, side: int, chance: str) -> Tensor:
-    """`count` square crops of fresh pictures, (count, 3, side, side); `chance` decides which."""
+    """`count` square crops of as many fresh pictures, (count, 3, side, side); `chance` decides which."""
     rng = Random(chance)
+    sizes = [size for size in PICTURE_SIZES if min(size) >= side]
     crops: list[Image.Image] = []
-    while len(crops) < count:
-        width, height = rng.choice(((256, 256), (336, 240), (240, 336), (448, 256)))
+    for _ in range(count):
+        width, height = rng.choice(sizes)
         picture = draw(sample_scene(rng), width, height, seed=rng.getrandbits(32))
-        for _ in range(3 if side < 200 else 1):
-            x, y = rng.randint(0, width - side), rng.randint(0, height - side)
-            crops.append(picture.crop((x, y, x + side, y + side)))
-    return to_tensor(crops[:count])
+        x, y = rng.randint(0, width - side), rng.randint(0, height - side)
+        crops.append(picture.crop((x, y, x + side, y + side)))
+    return to_tensor(crops)
 
 
 def autoencoder_loss(

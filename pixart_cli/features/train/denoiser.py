@@ -1,4 +1,4 @@
-"""Stages three and four: the transformer learns to draw, first small pictures, then at full size.
+"""Stage three: the transformer learns to draw, first small pictures, then at full size.
 
 Latents are drawn and encoded once per size; captions are written anew each time a picture is seen.
 """

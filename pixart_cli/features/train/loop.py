@@ -62,6 +62,7 @@ class Stage:
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.average = {k: v.detach().clone().float() for k, v in modules.state_dict().items()}
         self.step = 0

@@ -1,7 +1,7 @@
 """The recipe of the built-in model, stage by stage; stopped at any moment, it continues where it was.
 
-1 autoencoder → 2 language → 3 denoise small pictures → 4 denoise at full size → 5 the decoder alone →
-6 save in diffusers' layout.
+1 autoencoder → 2 language → 3 denoise, from tiny pictures to full size → 4 the decoder alone →
+5 save in diffusers' layout.
 """
 
 from __future__ import annotations
@@ -26,16 +26,58 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Size = tuple[int, int]
 
-# (width, height): bins of the 256-pixel table for screens, paper and squares, and their halves.
-FULL_SIZES: Sequence[tuple[Size, float]] = (
-    ((256, 256), 0.22), ((336, 192), 0.24), ((192, 336), 0.08), ((304, 208), 0.08), ((208, 304), 0.14),
-    ((288, 224), 0.06), ((224, 288), 0.08), ((384, 160), 0.06), ((160, 384), 0.04),
+# (width, height) and share: at full size bins of the 256-pixel table for screens, paper and squares; before
+# that about their halves and quarters. Positions span the same range at every size (arXiv 2403.04692, §3),
+# so a stage goes on where the smaller one ended.
+TINY_SIZES: Sequence[tuple[Size, float]] = (
+    ((64, 64), 0.34), ((80, 48), 0.24), ((48, 80), 0.2), ((80, 64), 0.08), ((64, 80), 0.08),
+    ((96, 48), 0.03), ((48, 96), 0.03),
 )  # fmt: skip
 SMALL_SIZES: Sequence[tuple[Size, float]] = (
     ((128, 128), 0.26), ((176, 96), 0.24), ((96, 176), 0.08), ((144, 112), 0.12), ((112, 144), 0.2),
     ((192, 80), 0.06), ((80, 192), 0.04),
 )  # fmt: skip
+FULL_SIZES: Sequence[tuple[Size, float]] = (
+    ((256, 256), 0.22), ((336, 192), 0.24), ((192, 336), 0.08), ((304, 208), 0.08), ((208, 304), 0.14),
+    ((288, 224), 0.06), ((224, 288), 0.08), ((384, 160), 0.06), ((160, 384), 0.04),
+)  # fmt: skip
 AUXILIARY_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One stage of denoising: `pictures` drawn in `sizes`, `steps` of `batch` of them."""
+
+    name: str
+    sizes: Sequence[tuple[Size, float]]
+    pictures: int
+    steps: int
+    batch: int
+    learning_rate: float
+    ema_decay: float
+
+    @property
+    def settings(self) -> StageSettings:
+        """The lesson as the training loop wants it."""
+        return StageSettings(
+            name=self.name, steps=self.steps, learning_rate=self.learning_rate, ema_decay=self.ema_decay
+        )
+
+
+LESSONS: Sequence[Lesson] = (
+    Lesson(
+        name="tiny", sizes=TINY_SIZES, pictures=40_000, steps=1400, batch=64, learning_rate=1e-3,
+        ema_decay=0.998,
+    ),
+    Lesson(
+        name="small", sizes=SMALL_SIZES, pictures=28_000, steps=3200, batch=32, learning_rate=1e-3,
+        ema_decay=0.9985,
+    ),
+    Lesson(
+        name="full", sizes=FULL_SIZES, pictures=10_000, steps=1600, batch=16, learning_rate=6e-4,
+        ema_decay=0.998,
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +85,10 @@ class MiniRecipe:
     """How much of everything. The defaults made the weights in the package."""
 
     seed: int = 0
-    autoencoder_steps: int = autoencoder.STEPS
+    autoencoder_steps: int = autoencoder.CROPS[-1][0]
     language_steps: int = 1500
-    small_pictures: int = 28_000
-    small_steps: int = 3600
-    small_batch: int = 32
-    full_pictures: int = 12_000
-    full_steps: int = 1800
-    full_batch: int = 16
-    decoder_steps: int = 800
+    lessons: Sequence[Lesson] = LESSONS
+    decoder_steps: int = autoencoder.DECODER_CROPS[-1][0]
     threads: int = 1
 
 
@@ -77,25 +114,17 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
     teacher = Teacher(run, recipe, team, report)
     teacher.learn_language()
     coder = Coder(vae, scale, recipe.seed, team)
-    small = _encode(run, "small", SMALL_SIZES, range(recipe.small_pictures), coder)
-    report(f"small: {recipe.small_pictures} pictures encoded")
-    teacher.learn_to_draw(small, _small_settings(recipe), recipe.small_batch)
-    first = recipe.small_pictures
-    full = _encode(run, "full", FULL_SIZES, range(first, first + recipe.full_pictures), coder)
-    report(f"full: {recipe.full_pictures} pictures encoded")
-    teacher.learn_to_draw(full, _full_settings(recipe), recipe.full_batch)
+    first = 0
+    for lesson in recipe.lessons:
+        indices = range(first, first + lesson.pictures)
+        buckets = _encode(run, lesson.name, lesson.sizes, indices, coder)
+        report(f"{lesson.name}: {lesson.pictures} pictures encoded")
+        teacher.learn_to_draw(buckets, lesson)
+        first = indices.stop
     _train_decoder(run, vae, recipe, team, report)
     if team.leads:
         save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
         report(f"saved {out}")
-
-
-def _small_settings(recipe: MiniRecipe) -> StageSettings:
-    return StageSettings(name="small", steps=recipe.small_steps, learning_rate=1e-3, ema_decay=0.9985)
-
-
-def _full_settings(recipe: MiniRecipe) -> StageSettings:
-    return StageSettings(name="full", steps=recipe.full_steps, learning_rate=6e-4, ema_decay=0.998)
 
 
 def _device() -> torch.device:
@@ -105,12 +134,12 @@ def _device() -> torch.device:
 def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report) -> AutoencoderKL:
     vae = autoencoder.build_autoencoder().to(_device(), memory_format=torch.channels_last)
     settings = StageSettings(
-        name="autoencoder", steps=recipe.autoencoder_steps, learning_rate=1.5e-3, ema_decay=0.995
+        name="autoencoder", steps=recipe.autoencoder_steps, learning_rate=5e-4, ema_decay=0.995
     )
     stage = Stage(nn.ModuleDict({"vae": vae}), settings, run, team)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        crops = autoencoder.crops_of_step(step, recipe.seed, team)
+        crops = autoencoder.crops_of_step(step, autoencoder.CROPS, f"{recipe.seed} autoencoder", team)
         generator = torch.Generator().manual_seed(step * team.size + team.rank)
         return autoencoder.autoencoder_loss(
             vae, crops.to(_device(), memory_format=torch.channels_last), generator
@@ -124,12 +153,12 @@ def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report
 def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team, report: Report) -> None:
     """Sharper edges at full size: the latents stay what they are, so the transformer need not learn again."""
     settings = StageSettings(
-        name="decoder", steps=recipe.decoder_steps, learning_rate=6e-4, warmup_steps=50, ema_decay=0.995
+        name="decoder", steps=recipe.decoder_steps, learning_rate=3e-4, warmup_steps=50, ema_decay=0.995
     )
     stage = Stage(nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv}), settings, run, team)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        crops = autoencoder.draw_crops(team.share(4), 224, team.chance(f"{recipe.seed} decoder {step}"))
+        crops = autoencoder.crops_of_step(step, autoencoder.DECODER_CROPS, f"{recipe.seed} decoder", team)
         generator = torch.Generator().manual_seed(step * team.size + team.rank)
         return autoencoder.decoder_loss(
             vae, crops.to(_device(), memory_format=torch.channels_last), generator
@@ -183,16 +212,16 @@ class Teacher:
         stage.run(loss_of_step, self.report)
         stage.load_average()
 
-    def learn_to_draw(self, buckets: Sequence[Bucket], settings: StageSettings, batch: int) -> None:
-        """Stages three and four: noise prediction, with the words' neighbours kept alongside."""
+    def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
+        """Stage three: noise prediction, with the words' neighbours kept alongside."""
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
-        stage = Stage(nn.ModuleDict(modules), settings, self.run, self.team)
+        stage = Stage(nn.ModuleDict(modules), lesson.settings, self.run, self.team)
 
         def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
             latents, texts, generator = denoiser.batch_of_step(
                 buckets,
-                count=self.team.share(batch),
-                chance=self.team.chance(f"{self.recipe.seed} {settings.name} {step}"),
+                count=self.team.share(lesson.batch),
+                chance=self.team.chance(f"{self.recipe.seed} {lesson.name} {step}"),
                 seed=self.recipe.seed,
             )
             with torch.autocast(_device().type, torch.bfloat16):

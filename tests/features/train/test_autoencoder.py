@@ -22,7 +22,7 @@ def test_eight_times_smaller_with_four_channels() -> None:
 
 
 def test_crops_are_a_function_of_the_step() -> None:
-    first, again, next_one = (crops_of_step(step, 0, Team()) for step in (3, 3, 4))
+    first, again, next_one = (crops_of_step(step, CROPS, "a", Team()) for step in (3, 3, 4))
     assert first.shape == (CROPS[0][1], 3, CROPS[0][2], CROPS[0][2])
     assert torch.equal(first, again)
     assert not torch.equal(first, next_one)
@@ -30,17 +30,17 @@ def test_crops_are_a_function_of_the_step() -> None:
 
 
 def test_a_team_shares_the_crops() -> None:
-    shares = [crops_of_step(3, 0, Team(rank, 2)) for rank in (0, 1)]
+    shares = [crops_of_step(3, CROPS, "a", Team(rank, 2)) for rank in (0, 1)]
     assert sum(len(share) for share in shares) == CROPS[0][1]
     assert not torch.equal(shares[0][:4], shares[1][:4])
 
 
 def test_a_few_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
-    vae, crops = build_autoencoder(), draw_crops(4, 32, "test")
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3)
+    vae, crops = build_autoencoder(), draw_crops(4, 64, "test")
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-4, betas=(0.9, 0.98))
     losses = []
-    for _ in range(12):
+    for _ in range(30):
         loss, figures = autoencoder_loss(vae, crops, torch.Generator().manual_seed(1))
         loss.backward()
         optimizer.step()

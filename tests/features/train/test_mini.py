@@ -5,19 +5,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixart_cli.features.train import autoencoder, denoiser, mini
+from pixart_cli.features.train import autoencoder, denoiser
 from pixart_cli.features.train.measure import measure_model
-from pixart_cli.features.train.mini import MiniRecipe, train_mini
+from pixart_cli.features.train.mini import Lesson, MiniRecipe, train_mini
+
+
+def _lesson(name: str, width: int, height: int) -> Lesson:
+    return Lesson(
+        name=name, sizes=(((width, height), 1.0),), pictures=4, steps=3, batch=2, learning_rate=1e-3,
+        ema_decay=0.9,
+    )  # fmt: skip
+
 
 TOY = MiniRecipe(
     autoencoder_steps=3,
     language_steps=3,
-    small_pictures=4,
-    small_steps=3,
-    small_batch=2,
-    full_pictures=4,
-    full_steps=2,
-    full_batch=2,
+    lessons=(_lesson("small", 32, 32), _lesson("full", 48, 32)),
     decoder_steps=1,
 )
 
@@ -25,8 +28,7 @@ TOY = MiniRecipe(
 @pytest.fixture
 def toy_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "CROPS", ((3, 2, 32),))
-    monkeypatch.setattr(mini, "SMALL_SIZES", (((32, 32), 1.0),))
-    monkeypatch.setattr(mini, "FULL_SIZES", (((48, 32), 1.0),))
+    monkeypatch.setattr(autoencoder, "DECODER_CROPS", ((1, 2, 32),))
     monkeypatch.setattr(denoiser, "LAYERS", 1)
 
 

@@ -1,0 +1,53 @@
+"""The autoencoder's start: an eightfold average, before anything is learned."""
+
+from random import Random
+
+import torch
+from torch.nn import functional
+
+from pixart_cli.features.train.autoencoder import build_autoencoder, to_tensor
+from pixart_cli.features.train.averaging import GAIN, LOG_VARIANCE
+from pixart_cli.features.train.draw import draw
+from pixart_cli.features.train.scene import sample_scene
+
+
+def _pictures() -> torch.Tensor:
+    rng = Random("averaging")
+    return to_tensor([draw(sample_scene(rng), 128, 96, seed=i) for i in range(4)])
+
+
+def _psnr(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return -10 * torch.log10((first - second).square().mean(dim=(1, 2, 3)) / 4)
+
+
+@torch.no_grad()
+def test_it_starts_as_the_mean_of_eight_by_eight_blocks() -> None:
+    torch.manual_seed(0)
+    vae, pictures = build_autoencoder().eval(), _pictures()
+    given_back = vae.decode(vae.encode(pictures).latent_dist.mean).sample
+    blocks = functional.interpolate(functional.avg_pool2d(pictures, 8), scale_factor=8)
+    assert (_psnr(given_back, blocks) > 24).all()  # the last norm's scale varies a little with the picture
+    assert (_psnr(given_back, pictures) > _psnr(blocks, pictures) - 3).all()
+
+
+@torch.no_grad()
+def test_latents_start_as_the_mean_colours_along_three_axes() -> None:
+    torch.manual_seed(0)
+    vae, pictures = build_autoencoder().eval(), _pictures()
+    posterior = vae.encode(pictures).latent_dist
+    lightness = functional.avg_pool2d(pictures, 8).sum(dim=1) / 3**0.5
+    pair = torch.stack([posterior.mean[:, 0].flatten(), GAIN * lightness.flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.98
+    assert 0.8 < pair[0].std() / pair[1].std() < 1.1
+    assert posterior.mean[:, 3].abs().max() < 0.05
+    assert torch.allclose(posterior.logvar, torch.full_like(posterior.logvar, LOG_VARIANCE), atol=0.1)
+
+
+def test_every_weight_can_learn() -> None:
+    """Residual branches start silent, not dead: a gradient reaches the convolution that silences them."""
+    torch.manual_seed(0)
+    vae = build_autoencoder()
+    vae.decode(vae.encode(_pictures()).latent_dist.mean).sample.square().mean().backward()
+    silent = [m for m in vae.modules() if type(m).__name__ == "ResnetBlock2D"]
+    assert silent
+    assert all(m.conv2.weight.grad.abs().sum() > 0 for m in silent)
