@@ -82,16 +82,17 @@ def encode_bucket(
     shape = (len(indices), 4, height // 8, width // 8)
     done_path = path.with_suffix(".done")
     done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
+    if done and done == len(indices):  # whole: other processes may be reading it
+        return Bucket(width, height, indices, np.load(path, mmap_mode="r"))
     store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
     for start in range(done, len(indices), ENCODE_BATCH):
         part = indices[start : start + ENCODE_BATCH]
         pictures = to_tensor([draw(training_scene(i, seed), width, height, seed=i) for i in part])
         store[start : start + len(part)] = _encode(vae, pictures, scale)
-        if start // ENCODE_BATCH % 32 == 31:
+        stop = start + len(part)
+        if start // ENCODE_BATCH % 32 == 31 or stop == len(indices):
             store.flush()
-            done_path.write_text(str(start + len(part)))
-    store.flush()
-    done_path.write_text(str(len(indices)))
+            done_path.write_text(str(stop))
     return Bucket(width, height, indices, store)
 
 

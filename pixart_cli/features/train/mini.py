@@ -153,7 +153,7 @@ def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report
 def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team, report: Report) -> None:
     """Sharper edges at full size: the latents stay what they are, so the transformer need not learn again."""
     settings = StageSettings(
-        name="decoder", steps=recipe.decoder_steps, learning_rate=3e-4, warmup_steps=50, ema_decay=0.995
+        name="decoder", steps=recipe.decoder_steps, learning_rate=2e-4, warmup_steps=50, ema_decay=0.995
     )
     stage = Stage(nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv}), settings, run, team)
 

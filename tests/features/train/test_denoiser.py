@@ -81,3 +81,15 @@ def test_the_loss_of_a_blank_prediction_is_one(small_transformer: torch.nn.Modul
     states, mask = torch.randn(64, 5, 16), torch.ones(64, 5)
     loss = DenoisingLoss()(small_transformer, latents, states, mask, torch.Generator().manual_seed(0))
     assert loss.item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_whole_bucket_is_only_read(tmp_path: Path) -> None:
+    """Every process of a team opens every bucket at once: none may write to one that is whole."""
+    torch.manual_seed(0)
+    vae, path = build_autoencoder().eval(), tmp_path / "b.npy"
+    encode_bucket(vae, 0.5, (32, 32), range(3), 0, path)
+    files = (path, path.with_suffix(".done"))
+    before = [file.stat().st_mtime_ns for file in files]
+    again = encode_bucket(vae, 0.5, (32, 32), range(3), 0, path)
+    assert [file.stat().st_mtime_ns for file in files] == before
+    assert again.latents.shape == (3, 4, 4, 4)
