@@ -24,7 +24,7 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * latents + (1.0 - a).sqrt() * noise
 
 
-def noise_weight(alpha_bar: Tensor, gamma: float = 5.0, most: float = 25.0) -> Tensor:
+def noise_weight(alpha_bar: Tensor, gamma: float = 5.0, most: float = 75.0) -> Tensor:
     """The weight of each sample's noise error, (B,).
 
     min(SNR, γ)/SNR (arXiv 2303.09556, eq. 4) keeps nearly clean samples from ruling; the factor
@@ -37,7 +37,13 @@ def noise_weight(alpha_bar: Tensor, gamma: float = 5.0, most: float = 25.0) -> T
 def sample_timesteps(
     count: int, generator: torch.Generator, late_share: float = 0.5, late: int = 350
 ) -> Tensor:
-    """`count` timesteps: uniform over all, but a `late_share` of them over late..999 only."""
-    anywhere = torch.randint(0, NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
-    noisy = torch.randint(late, NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < late_share, noisy, anywhere)
+    """`count` timesteps spread evenly over a mixture: uniform over all, a `late_share` over late..999 only.
+
+    One random shift of an even grid, sent through the mixture's inverse distribution, so that every batch
+    holds all noise levels (arXiv 2107.00630, appendix I.1).
+    """
+    grid = (torch.rand(1, generator=generator) + torch.arange(count)) / count
+    early = (1.0 - late_share) * late / NUM_TRAIN_TIMESTEPS  # the probability of a timestep below `late`
+    below = grid / early * late
+    above = late + (grid - early) / (1.0 - early) * (NUM_TRAIN_TIMESTEPS - late)
+    return torch.where(grid < early, below, above).long().clamp(0, NUM_TRAIN_TIMESTEPS - 1)

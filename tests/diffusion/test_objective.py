@@ -30,7 +30,7 @@ def test_noise_and_signal_share_the_variance() -> None:
 def test_weights_by_noise_level() -> None:
     snr = torch.tensor([50.0, 5.0, 2.0, 1.0, 0.1, 0.001])
     weight = noise_weight(snr / (1.0 + snr))
-    assert weight.tolist() == pytest.approx([0.1, 1.0, 1.0, 1.0, 10.0, 25.0], rel=1e-3)
+    assert weight.tolist() == pytest.approx([0.1, 1.0, 1.0, 1.0, 10.0, 75.0], rel=1e-3)
 
 
 def test_half_of_the_timesteps_are_late() -> None:
@@ -38,3 +38,11 @@ def test_half_of_the_timesteps_are_late() -> None:
     assert int(steps.min()) >= 0
     assert int(steps.max()) <= 999
     assert (steps >= 350).float().mean().item() == pytest.approx(0.5 + 0.5 * 0.65, abs=0.02)
+
+
+def test_every_batch_holds_all_noise_levels() -> None:
+    for seed in range(20):
+        steps = sample_timesteps(16, torch.Generator().manual_seed(seed)).sort().values
+        assert steps[0] < 150
+        assert steps[-1] > 900
+        assert steps.diff().max() < 150

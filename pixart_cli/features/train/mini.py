@@ -70,11 +70,11 @@ LESSONS: Sequence[Lesson] = (
         ema_decay=0.998,
     ),
     Lesson(
-        name="small", sizes=SMALL_SIZES, pictures=28_000, steps=3200, batch=32, learning_rate=1e-3,
+        name="small", sizes=SMALL_SIZES, pictures=28_000, steps=4300, batch=32, learning_rate=4e-4,
         ema_decay=0.9985,
     ),
     Lesson(
-        name="full", sizes=FULL_SIZES, pictures=10_000, steps=1600, batch=16, learning_rate=6e-4,
+        name="full", sizes=FULL_SIZES, pictures=10_000, steps=1100, batch=16, learning_rate=2.5e-4,
         ema_decay=0.998,
     ),
 )  # fmt: skip
