@@ -38,7 +38,7 @@ app.add_typer(train.app, name="train", hidden=True)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"pixart {__version__}\n")
+        typer.echo(f"pixart {__version__}")
         raise typer.Exit
 
 
@@ -79,13 +79,13 @@ def run(argv: Sequence[str], *, renderers: RendererFactory | None = None) -> int
     printer = Printer(as_json="--json" in options or switched_on("PIXART_JSON"))
     prepare_streams()
     try:
-        with watched():
+        with watched() as watch:
             try:
                 _dispatch(args, Door(printer, renderers))
             except typer.Exit as ended:
                 return ended.exit_code
             except BaseException as failure:  # noqa: BLE001 -- the one place where all failures end
-                return _report(failure, printer, debug=debug)
+                return _report(watch.ended_by or failure, printer, debug=debug)
     except BaseException as failure:  # noqa: BLE001 -- a signal while reporting
         return as_error(failure).exit_code
     return _PIPE_CLOSED if printer.pipe_closed else 0
@@ -108,10 +108,22 @@ def _dispatch(args: list[str], door: Door) -> None:
         command.invoke(context)
 
 
+def _is_of_a_page(failure: OSError) -> bool:
+    """Whether it was Typer that could not write: pages of help and the version are all that it does."""
+    return traceback.extract_tb(failure.__traceback__)[-1].name == "echo"
+
+
 def _report(failure: BaseException, printer: Printer, *, debug: bool) -> int:
     """Tell `failure` and give its exit code."""
     if isinstance(failure, SystemExit):
         return failure.code if isinstance(failure.code, int) else 1
+    if isinstance(failure, OSError) and _is_of_a_page(failure):
+        try:
+            printer.lost(failure)
+        except PixartError as unwritten:
+            failure = unwritten
+        else:
+            return _PIPE_CLOSED
     error = as_error(failure)
     if debug:
         printer.note("".join(traceback.format_exception(failure)).rstrip())

@@ -15,11 +15,12 @@ import typer
 from pixart_cli.cli import options
 from pixart_cli.cli.consent import renderer_of
 from pixart_cli.cli.options import Door, door_of
-from pixart_cli.cli.output import RESULT, Printer, is_terminal, size_words, table, time_words
+from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
 from pixart_cli.cli.progress import Progress
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import MAX_PROMPT_BYTES
+from pixart_cli.core.paths import here
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Settings, lay_over
 
@@ -66,7 +67,7 @@ def gen(
       echo "a red sun" | pixart gen - -o - > poster.png
     """
     typed = {key: value for key, value in context.params.items() if key != "prompts"}
-    settings = lay_over(typed, environ=os.environ, cwd=Path.cwd())
+    settings = lay_over(typed, environ=os.environ, cwd=here())
     draw(door_of(context), settings, prompts)
 
 
@@ -76,13 +77,13 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     from pixart_cli.features import generate
 
     _check_standard_output(settings)
-    order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=Path.cwd())
+    order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=here())
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return
     if settings.origins["model"] == "built-in" and order.model == BUILT_IN:
         _tell_of_better(door.printer)
-    generate.make_folders(order.paths)
+    generate.try_folders(order.paths)
     renderer = renderer_of(door, order, settings.values)
     _announce(door.printer, order)
     _draw_all(door.printer, order, renderer, settings)
@@ -103,6 +104,9 @@ def _check_standard_output(settings: Settings) -> None:
     if settings.values["json"]:
         what = "--json and a picture cannot share standard output"
         raise PixartError("output-invalid", what, "Name a file with --output.")
+    if sys.stdout is None:
+        what = "standard output is closed"
+        raise PixartError("disk", what, "Leave it open, or name a file with --output.")
     if is_terminal(sys.stdout):
         hint = "Send the picture to a file or program: pixart gen ... -o - > picture.png"
         raise PixartError("output-invalid", "standard output is a terminal", hint)
@@ -120,7 +124,11 @@ def _read_prompt(printer: Printer) -> str:
         raise PixartError("prompt-invalid", "standard input is closed", "Give the prompt in quotes.")
     if is_terminal(sys.stdin):
         printer.note("Type the prompt, then press Ctrl-D on a line of its own.")
-    data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + _MARGIN)
+    try:
+        data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + _MARGIN)
+    except OSError as error:  # open for writing alone, or its terminal is another job's
+        what = f"standard input cannot be read: {(error.strerror or str(error)).lower()}"
+        raise PixartError("prompt-invalid", what, "Give the prompt in quotes.") from error
     if len(data) == MAX_PROMPT_BYTES + _MARGIN:
         what = f"standard input holds more than the {MAX_PROMPT_BYTES} bytes a prompt may have"
         raise PixartError("prompt-invalid", what, "Send one prompt.")
@@ -159,17 +167,12 @@ def _draw_all(printer: Printer, order: Order, renderer: Any, settings: Settings)
             order, renderer, force=values["force"], metadata=values["metadata"], on_progress=on_progress
         )
         for result in results:
-            path = _as_typed(result.path, values["output"])
+            path = as_typed(result.path, values["output"])
             images.append(_image(result, path))
             with progress.aside():
                 progress.line(_line(result, len(order.jobs)))
                 _hand_over(printer, result, path)
     printer.document(RESULT, images=images)
-
-
-def _as_typed(path: Path, output: str | None) -> Path:
-    """`path` from the working folder, unless a whole path was typed."""
-    return path if output and Path(output).expanduser().is_absolute() else Path(os.path.relpath(path))
 
 
 def _hand_over(printer: Printer, result: Result, path: Path) -> None:
@@ -208,7 +211,7 @@ def _asked(request: GenerationRequest, path: Path) -> dict[str, Any]:
 def _show_plan(printer: Printer, order: Order, output: str | None) -> None:
     """What would be done: for a person on standard output, else as JSON of the usual shape."""
     pictures = [
-        (_as_typed(path, output), job.request) for path, job in zip(order.paths, order.jobs, strict=True)
+        (as_typed(path, output), job.request) for path, job in zip(order.paths, order.jobs, strict=True)
     ]
     printer.data(table([*_plan_rows(order), *((f"seed {r.seed}", str(path)) for path, r in pictures)]))
     images = [_asked(request, path) for path, request in pictures]

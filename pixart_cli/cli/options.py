@@ -77,6 +77,6 @@ DryRun = Annotated[bool | None, _setting("dry_run")]
 # The other commands have no environment or files behind these three.
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ReplayOutput = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the picture drawn again, as FILE.")
+    str | None, typer.Option("--output", "-o", metavar="PATH", help="Keep the picture drawn again there.")
 ]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG files.")]

@@ -47,6 +47,20 @@ class Printer:
         """Bytes as they are, on standard output."""
         self._put(data)
 
+    def lost(self, error: OSError) -> None:
+        """Standard output took nothing more: its reader went away (`pipe_closed`), or its disk said no.
+
+        Raises:
+            PixartError: "disk" for all but the first.
+        """
+        if sys.stdout is not None:
+            _silence(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            self.pipe_closed = True
+            return
+        what = f"cannot write to standard output: {(error.strerror or str(error)).lower()}"
+        raise PixartError("disk", what, "Free some space there.") from error
+
     def document(self, schema: str, **values: Any) -> None:
         """The one JSON document of a success. Nothing without `as_json`."""
         if self.as_json:
@@ -111,14 +125,8 @@ class Printer:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            self.pipe_closed = True
-            _silence(sys.stdout)
         except OSError as error:
-            _silence(sys.stdout)
-            reason = (error.strerror or str(error)).lower()
-            what = f"cannot write to standard output: {reason}"
-            raise PixartError("disk", what, "Free some space there.") from error
+            self.lost(error)
 
     def _tell(self, text: str, end: str = "\n") -> None:
         if sys.stderr is None:
@@ -146,6 +154,12 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def as_typed(path: Path, output: str | None) -> Path:
+    """`path` from the working folder, unless a whole path was typed."""
+    whole = output is not None and (output.startswith("~/") or Path(output).is_absolute())
+    return path if whole else Path(os.path.relpath(path))
 
 
 def size_words(count: float) -> str:

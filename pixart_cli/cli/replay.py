@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,10 +14,13 @@ import typer
 from pixart_cli.cli import options
 from pixart_cli.cli.consent import renderer_of
 from pixart_cli.cli.options import door_of
-from pixart_cli.cli.output import Printer
+from pixart_cli.cli.output import Printer, as_typed
 from pixart_cli.cli.progress import Progress
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.settings import lay_over
+from pixart_cli.core.options import BY_SETTING
+from pixart_cli.core.paths import here
+from pixart_cli.core.settings import Job, lay_over
+from pixart_cli.core.template import STDOUT, output_paths
 
 if TYPE_CHECKING:
     from pixart_cli.features.replay import Replay
@@ -52,22 +56,34 @@ def replay(
       pixart replay poster.png -o again.png
     """
     typed = {key: value for key, value in context.params.items() if key not in ("image", "output", "model")}
-    values = lay_over(typed).values
+    settings = lay_over(typed)
+    values = settings.values
     door = door_of(context, as_json=values["json"])
     door.printer.quiet = values["quiet"]
+    for warning in settings.warnings:
+        door.printer.warn(warning)
     from pixart_cli.features import generate, replay
 
-    if output is not None:
-        generate.refuse_existing([output], force=values["force"])
     order, record = replay.order_of(image, model=model, device=values["device"], memory=values["memory"])
-    if output is not None:
-        generate.make_folders([output])
+    paths = _paths(output, order.jobs)
+    generate.refuse_existing(paths, force=values["force"])
+    generate.try_folders(paths)
     renderer = renderer_of(door, order, values)
     with Progress(door.printer, values["progress"], 1).shown() as on_progress:
         result = replay.replay(image, order, record, renderer=renderer, on_progress=on_progress)
-    if output is not None:
-        replay.keep(result, output, force=values["force"])
-    _tell(door.printer, image, output, result)
+    for path in paths:
+        replay.keep(result, path, force=values["force"])
+    _tell(door.printer, image, as_typed(paths[0], output) if paths else None, result)
+
+
+def _paths(output: str | None, jobs: Sequence[Job]) -> list[Path]:
+    """Where the picture drawn again is to be kept: one place, by the rules of `gen`, or none."""
+    if output == STDOUT:
+        what = "the verdict and a picture cannot share standard output"
+        raise PixartError("output-invalid", what, "Name a file with --output.")
+    if output is None:
+        return []
+    return output_paths(BY_SETTING["output"].check(output, source="command line"), jobs, cwd=here())
 
 
 def _tell(printer: Printer, image: Path, output: Path | None, result: Replay) -> None:

@@ -24,26 +24,43 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP, raised in the main thread so that unfinished files are removed."""
 
 
+class Watch:
+    """What the handlers saw. `ended_by` is the exception of the first signal, None before it.
+
+    A library that is interrupted while it is imported or called back may raise something else instead: it is
+    the signal all the same that ended the command.
+    """
+
+    def __init__(self) -> None:
+        self.ended_by: BaseException | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> NoReturn:
+        """Raise the exception of signal `number` where the program stands."""
+        self.ended_by = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+        raise self.ended_by
+
+
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
+def watched() -> Iterator[Watch]:
     """Within, SIGINT raises KeyboardInterrupt and SIGTERM `Terminated`; a second of either exits at once.
 
     A long computation outside Python delays the first until it returns. The second is therefore seen by
     a thread that waits on the interpreter's wake-up descriptor. Signals that were ignored stay ignored.
     """
+    watch = Watch()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield watch
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     kept = {number: signal.getsignal(number) for number in _ENDING}
     for number, handler in kept.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, _raise)
+            signal.signal(number, watch.handle)
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_end_at_second, args=(reader,), daemon=True).start()
     try:
-        yield
+        yield watch
     finally:
         signal.set_wakeup_fd(before)
         for number, handler in kept.items():
@@ -55,12 +72,6 @@ def leave_quietly() -> None:
     """From here on Ctrl-C ends the process without a word, also while Python takes itself apart."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _raise(number: int, _frame: FrameType | None) -> NoReturn:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise Terminated
 
 
 def _end_at_second(reader: socket.socket) -> None:

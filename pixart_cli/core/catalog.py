@@ -20,6 +20,9 @@ BUILT_IN: Final = "mini"
 NATIVE_SIZES: Final = (256, 512, 1024, 2048)
 _VAE_SCALE: Final = 8
 _MAX_CONFIG_BYTES: Final = 1 << 20
+_LAYOUT: Final = (
+    "A model folder holds model_index.json, tokenizer, text_encoder, vae, transformer and scheduler."
+)
 _CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditions")
 
 # What of a component's folder is needed: its configuration and safetensors, never pickled weights.
@@ -141,10 +144,13 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     Reads only ``model_index.json`` and two configurations; `name` is the folder as given.
 
     Raises:
-        PixartError: "model-unknown" if there is no such folder, "weights-invalid" if it holds no such model.
+        PixartError: "model-unknown" if there is no such folder, "weights-invalid" if it holds no such model,
+            "model-missing" if it holds a part of one.
     """
     if not os.path.isdir(folder):
         raise PixartError("model-unknown", f"no model folder {str(folder)!r}", "See 'pixart models list'.")
+    if not os.path.isfile(folder / "model_index.json"):
+        raise _not_a_model(folder, "it holds no model_index.json")
     config = _read_json(folder / "transformer" / "config.json")
     side = config.get("sample_size")
     if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
@@ -156,7 +162,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     return ModelSpec(
         name=str(folder), title=f"the folder {folder.name}", family="alpha" if alpha else "sigma",
         native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
-        max_tokens=min(tokens, most) if isinstance(tokens, int) else most,
+        max_tokens=min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most,
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
     )  # fmt: skip
 
@@ -166,6 +172,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise _not_a_model(path.parent, f"{path.name} is too long")
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _absent(path) from None
     except (OSError, ValueError, RecursionError) as error:
         raise _not_a_model(path, f"{type(error).__name__}: {error}") from None
     if not isinstance(value, dict):
@@ -173,6 +181,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _absent(path: Path) -> PixartError:
+    return PixartError("model-missing", f"{path} is missing", _LAYOUT)
+
+
 def _not_a_model(path: Path, why: str) -> PixartError:
-    hint = "A model folder holds model_index.json, tokenizer, text_encoder, vae, transformer and scheduler."
-    return PixartError("weights-invalid", f"{path}: not a PixArt model: {why}", hint)
+    return PixartError("weights-invalid", f"{path}: not a PixArt model: {why}", _LAYOUT)

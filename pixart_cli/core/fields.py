@@ -6,6 +6,7 @@ documentation are all driven by :data:`FIELDS`; a test walks it. A new knob is o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class Field:
             PixartError: "request-invalid" naming `source`, the key and what is allowed.
         """
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = _as_float(value)
         if not isinstance(value, self.kind) or isinstance(value, bool):
             raise self._refuse(value, f"expected {_KIND_NAMES[self.kind]}", source)
         if self.choices and value not in self.choices:
@@ -55,15 +56,33 @@ class Field:
         if value != value or value in (float("inf"), float("-inf")):
             raise self._refuse(value, "expected a finite number", source)
         if self.minimum is not None and value < self.minimum:
-            raise self._refuse(value, f"the least is {self.minimum:g}", source)
+            raise self._refuse(value, f"the least is {shown(self.minimum)}", source)
         if self.maximum is not None and value > self.maximum:
-            raise self._refuse(value, f"the most is {self.maximum:.15g}", source)
+            raise self._refuse(value, f"the most is {shown(self.maximum)}", source)
 
     def _refuse(self, value: Any, why: str, source: str) -> PixartError:
-        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         return PixartError(
-            "request-invalid", f"{source}: {self.key} cannot be {shown}", f"{why[0].upper()}{why[1:]}."
+            "request-invalid", f"{source}: {self.key} cannot be {shown(value)}", f"{why[0].upper()}{why[1:]}."
         )
+
+
+def _as_float(value: int) -> float:
+    """`value`, and infinity where no float is as large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def shown(value: Any) -> str:
+    """At most 60 characters that say `value`, whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:g}"
+    try:
+        text = repr(value)
+    except ValueError:  # Python spells out 4300 digits at most
+        return "a number that long"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _KIND_NAMES: Final = {str: "text", int: "a whole number", float: "a number"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import BY_KEY, Field
+from pixart_cli.core.fields import BY_KEY, Field, shown
 from pixart_cli.core.request import check_text, refuse_unknown
 from pixart_cli.core.resolution import parse_size
 
@@ -59,9 +59,11 @@ class Setting:
         if self.kind is bool:
             if isinstance(value, bool):
                 return value
-            raise PixartError("usage", f"{source}: {self.key} cannot be {value!r}", "Expected true or false.")
+            raise PixartError(
+                "usage", f"{source}: {self.key} cannot be {shown(value)}", "Expected true or false."
+            )
         if self.key == "kv_compression":
-            return str(value)  # a ratio may be written as a number
+            return value if isinstance(value, str) else shown(value)  # a ratio may be a number
         field = Field(
             name=self.key,
             key=self.key,
@@ -89,7 +91,7 @@ def _parse(text: str, kind: type) -> Any:
         return text.lower() in _TRUE
     if kind is int and re.fullmatch(r"[-+]?[0-9]{1,20}", text):
         return int(text)
-    if kind is float and re.fullmatch(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?", text):
+    if kind is float and re.fullmatch(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})", text):
         return float(text)
     return text
 

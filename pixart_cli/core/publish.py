@@ -39,12 +39,10 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
     when it appears meanwhile.
 
     Raises:
-        PixartError: "output-exists", "output-invalid" if `path` is a folder, or "disk" for any OSError.
+        PixartError: "output-exists", "output-invalid" as :func:`refuse_place`, or "disk" for any OSError.
     """
+    refuse_place(path)
     with _as_disk_error(path):
-        if path.is_dir() and not path.is_symlink():
-            hint = "Name a file, or end the folder with '/'."
-            raise PixartError("output-invalid", f"{path} is a folder", hint)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
         temporary = Path(name)
@@ -54,6 +52,16 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
+
+
+def refuse_place(path: Path) -> None:
+    """Raise "output-invalid" if `path` is a folder, a device or a pipe: a file would take its place."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        hint = "Name a file, or end the folder with '/'."
+        raise PixartError("output-invalid", f"{path} is a folder", hint)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        hint = "Name a file; '-' is standard output."
+        raise PixartError("output-invalid", f"{path} is a device or a pipe", hint)
 
 
 @contextmanager

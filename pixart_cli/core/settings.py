@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,11 +22,11 @@ from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
 from pixart_cli.core.presets import get_preset
 from pixart_cli.core.request import GenerationRequest, check_text
 from pixart_cli.core.resolution import Size, parse_size
-from pixart_cli.core.toml_file import read_settings
+from pixart_cli.core.toml_file import place_of, read_settings
 
 __all__ = [
-    "SETTINGS", "Job", "Setting", "Settings", "from_environment", "lay_over", "read_mapping", "read_toml",
-    "resolve_requests", "unknown_variables",
+    "SETTINGS", "Job", "Setting", "Settings", "from_environment", "lay_over", "naming_origin", "read_mapping",
+    "read_toml", "resolve_requests", "unknown_variables",
 ]  # fmt: skip
 
 PROJECT_FILE: Final = "pixart.toml"
@@ -107,13 +108,35 @@ def lay_over(
     """
     environ = os.environ if environ is None else environ
     layers = list(_layers(typed, environ, cwd or paths.here()))
-    name = next((values["preset"] for _, values in layers if "preset" in values), None)
+    origin, name = next(((o, values["preset"]) for o, values in layers if "preset" in values), ("", None))
     if name is not None:
-        layers.append((f"preset {name}", dict(get_preset(name, environ).settings)))
+        with _told_by(origin, "preset"):
+            layers.append((f"preset {name}", dict(get_preset(name, environ).settings)))
     layers.append(("built-in", {setting.key: setting.default for setting in SETTINGS}))
     values = {key: value for _, layer in reversed(layers) for key, value in layer.items()}
     origins = {key: origin for origin, layer in reversed(layers) for key in layer}
     return Settings(values, origins, unknown_variables(environ))
+
+
+@contextmanager
+def naming_origin(settings: Settings, key: str) -> Iterator[None]:
+    """Within, an error is that of the setting `key`, and names the file or variable which said it, if any."""
+    with _told_by(settings.origins.get(key, ""), key):
+        yield
+
+
+@contextmanager
+def _told_by(origin: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except PixartError as error:
+        if origin in ("", "typed", "built-in"):
+            raise
+        if origin == "environment":
+            place = _PREFIX + key.upper()
+        else:
+            place = origin if origin.startswith("preset ") else place_of(Path(origin), key)
+        raise PixartError(error.code, f"{place}: {error.message}", error.hint) from None
 
 
 Layer = tuple[str, dict[str, Any]]
@@ -139,7 +162,8 @@ def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: C
     for prompt in prompts:
         _check_prompt(prompt)
     size = parse_size(values["res"]) if values["res"] is not None else None
-    spec = _model(values["model"], size, installed)
+    with naming_origin(settings, "model"):
+        spec = _model(values["model"], size, installed)
     size = size or Size(spec.native, spec.native)
     pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
     return [

@@ -149,13 +149,23 @@ def _fields(job: Job, digits: int) -> dict[str, str]:
 
 
 def _place(template: str, fields: Mapping[str, str], cwd: Path) -> Path:
-    path = cwd / expand(template, fields)
-    for component in path.parts:
-        if len(component.encode("utf-8")) > MAX_COMPONENT_BYTES:
+    name = expand(template, fields)
+    for component in Path(name).parts:
+        if _stored_bytes(component) > MAX_COMPONENT_BYTES:
             what = f"{component[:40]!r}... is longer than {MAX_COMPONENT_BYTES} bytes"
             raise PixartError("output-invalid", what, "Shorten it, as '{slug:40}-{seed}.png'.")
+    path = cwd / name
     _check_inside(path.parent, cwd / os.path.dirname(template.partition("{")[0]))
     return path
+
+
+def _stored_bytes(component: str) -> int:
+    """How long `component` is on the disk."""
+    try:
+        return len(os.fsencode(component))
+    except UnicodeEncodeError:
+        what = f"{component!r} cannot be spelled in this system's encoding"
+        raise PixartError("output-invalid", what, "Use other letters, or a UTF-8 locale.") from None
 
 
 def _check_inside(folder: Path, base: Path) -> None:
@@ -167,12 +177,13 @@ def _check_inside(folder: Path, base: Path) -> None:
 def _distinct(paths: Sequence[Path]) -> list[Path]:
     """The same paths, later ones numbered where they coincide; upper and lower case count as alike."""
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the last one given, so that ten thousand of one name take no longer each
     result = []
     for path in paths:
-        candidate, number = path, 1
+        candidate, name = path, str(path).casefold()
         while str(candidate).casefold() in taken:
-            number += 1
-            candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            numbers[name] = numbers.get(name, 1) + 1
+            candidate = path.with_name(f"{path.stem}-{numbers[name]}{path.suffix}")
         taken.add(str(candidate).casefold())
         result.append(candidate)
     return result

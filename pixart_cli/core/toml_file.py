@@ -27,7 +27,10 @@ def read_settings(path: Path, known: Mapping[str, Setting], *, code: str) -> dic
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(path, error, code) from None
+        raise _syntax_error(path, text, error, code) from None
+    except ValueError:  # a number of more digits than Python reads
+        long = max(range(len(lines := text.split("\n"))), key=lambda number: len(lines[number]))
+        raise PixartError(code, f"{path}:{long + 1}: a number that long", "Write a shorter one.") from None
     except RecursionError:
         raise PixartError(code, f"{path}: nested too deeply", "Write one 'key = value' a line.") from None
     return {key: _read_value(path, text, key, value, known, code) for key, value in values.items()}
@@ -57,12 +60,18 @@ def _read_text(path: Path, code: str) -> str:
         raise PixartError(code, what, "Save it as UTF-8.") from None
 
 
-def _syntax_error(path: Path, error: tomllib.TOMLDecodeError, code: str) -> PixartError:
+def _syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError, code: str) -> PixartError:
     match = _WHERE.fullmatch(str(error))
-    if match is None:  # "(at end of document)"
-        return PixartError(code, f"{path}: {error}", "Write one 'key = value' a line.")
+    if match is None:  # "(at end of document)": the last line that says anything
+        last = text.rstrip().count("\n") + 1
+        return PixartError(code, f"{path}:{last}: {error}", "Write one 'key = value' a line.")
     what = f"{path}:{match['line']}: {match['what']}, column {match['column']}"
     return PixartError(code, what, "Write one 'key = value' a line, text in quotes.")
+
+
+def place_of(path: Path, key: str) -> str:
+    """`path` and the line on which `key` is set in it, as "pixart.toml:3"."""
+    return f"{path}:{line_of(_read_text(path, 'config-invalid'), key)}"
 
 
 def line_of(text: str, key: str) -> int:
@@ -81,6 +90,6 @@ def line_of(text: str, key: str) -> int:
 def _is_whole(text: str) -> bool:
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return False
     return True

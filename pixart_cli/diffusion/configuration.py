@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,31 @@ _BLOCKS: Final = {
     "text_encoder": ("num_layers", re.compile(r"encoder\.block\.(\d+)\.")),
     "transformer": ("num_layers", re.compile(r"transformer_blocks\.(\d+)\.")),
 }
+_SIZES: Final = {
+    "text_encoder": ("vocab_size", "d_model", "d_ff", "d_kv", "num_heads", "relative_attention_num_buckets"),
+    "transformer": (
+        "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "cross_attention_dim",
+        "caption_channels", "patch_size",
+    ),
+    "vae": ("latent_channels", "in_channels", "out_channels"),
+}  # fmt: skip
+_HEADS: Final = {
+    "text_encoder": ("num_heads", "d_kv"),
+    "transformer": ("num_attention_heads", "attention_head_dim"),
+}
 _MAX_VAE_LAYERS: Final = 8
 _MAX_SIDE: Final = 1024
+_SCHEDULE_NUMBERS: Final = {
+    "beta_start": (0.0, 1.0),
+    "beta_end": (0.0, 1.0),
+    "num_train_timesteps": (1, 100_000),
+    "steps_offset": (0, 1000),
+}
+_SCHEDULE_WORDS: Final = {
+    "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
+    "prediction_type": ("epsilon", "sample", "v_prediction"),
+    "timestep_spacing": ("linspace", "leading", "trailing"),
+}
 
 
 def check_model_index(path: Path) -> None:
@@ -62,6 +86,7 @@ def check_config(
         PixartError: "weights-invalid".
     """
     path = folder / "config.json"
+    _check_sizes(component, path, config, header)
     name = config.get("_class_name")
     if name is not None and str(name) not in _CLASSES[component][1]:
         raise damaged(path, f"its class {str(name)[:60]!r} is not known")
@@ -78,6 +103,56 @@ def check_config(
     channels = config.get("block_out_channels")
     if channels is not None and not (isinstance(channels, list) and 0 < len(channels) <= _MAX_VAE_LAYERS):
         raise damaged(path, f"block_out_channels cannot be {str(channels)[:60]}")
+    if component == "vae":
+        _check_scaling(path, config)
+
+
+def _check_scaling(path: Path, config: Mapping[str, Any]) -> None:
+    """The two numbers between the VAE's latents and the transformer's."""
+    if not _is_number(config.get("scaling_factor", 1.0), 1e-6, 1e6):
+        raise damaged(path, f"scaling_factor cannot be {str(config['scaling_factor'])[:60]}")
+    shift = config.get("shift_factor")
+    if shift is not None and not _is_number(shift, -1e6, 1e6):
+        raise damaged(path, f"shift_factor cannot be {str(shift)[:60]}")
+
+
+def _check_sizes(
+    component: str, path: Path, config: Mapping[str, Any], header: Mapping[str, TensorEntry]
+) -> None:
+    """No layer is wider than the widest tensor: the libraries give it memory before it can be compared."""
+    widest = max((side for entry in header.values() if entry.parameters for side in entry.shape), default=0)
+    sizes = {key: config[key] for key in _SIZES.get(component, ()) if isinstance(config.get(key), int)}
+    channels = config.get("block_out_channels") if component == "vae" else None
+    if isinstance(channels, list):
+        sizes |= {f"block_out_channels[{i}]": side for i, side in enumerate(channels) if type(side) is int}
+    heads = [sizes.get(key, 0) for key in _HEADS.get(component, ())]
+    if heads:
+        sizes[" x ".join(_HEADS[component])] = math.prod(heads)
+    for key, size in sizes.items():
+        if size > widest:
+            raise damaged(path, f"{key} is {size:.12g}, but the weights' widest tensor is {widest}")
+
+
+def check_scheduler(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a noise schedule that no scheduler can be built from.
+
+    Raises:
+        PixartError: "weights-invalid" naming the key.
+    """
+    for key, (least, most) in _SCHEDULE_NUMBERS.items():
+        if key in config and not _is_number(config[key], least, most):
+            raise damaged(path, f"{key} cannot be {str(config[key])[:60]}")
+    for key, words in _SCHEDULE_WORDS.items():
+        if config.get(key, words[0]) not in words:
+            raise damaged(path, f"{key} cannot be {str(config[key])[:60]}")
+    betas = config.get("trained_betas")
+    if betas is not None and not (isinstance(betas, list) and all(_is_number(b, 0, 1) for b in betas)):
+        raise damaged(path, f"trained_betas cannot be {str(betas)[:60]}")
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    """Whether `value` is a number from `least` to `most`; NaN is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
 def overlay(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:

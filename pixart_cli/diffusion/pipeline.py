@@ -26,7 +26,7 @@ from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion.configuration import check_config, check_model_index, overlay
+from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
 from pixart_cli.diffusion.weights import Installed, read_json, weight_files
@@ -53,7 +53,9 @@ class Components:
         self.installed = installed
         self.plan = plan
         self.tokenizer = _load_tokenizer(installed.parts["tokenizer"])
-        self.scheduler_config = read_json(installed.parts["scheduler"] / "scheduler_config.json")
+        schedule = installed.parts["scheduler"] / "scheduler_config.json"
+        self.scheduler_config = read_json(schedule)
+        check_scheduler(schedule, self.scheduler_config)
         self._networks: dict[str, torch.nn.Module] = {}
 
     @property
@@ -110,10 +112,14 @@ def load(installed: Installed, plan: MemoryPlan) -> Components:
 
 def _load_tokenizer(folder: Path) -> T5Tokenizer:
     try:
-        return T5Tokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer: T5Tokenizer = T5Tokenizer.from_pretrained(str(folder), local_files_only=True)
     # The tokenizers library raises bare Exception for a damaged file.
     except Exception as error:
         raise damaged(folder, f"the tokenizer cannot be read ({type(error).__name__})") from error
+    length = tokenizer.model_max_length
+    if not isinstance(length, (int, float)) or length < 1:
+        raise damaged(folder, f"its model_max_length cannot be {str(length)[:60]}")
+    return tokenizer
 
 
 def _dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:

@@ -210,10 +210,15 @@ class NetworkRenderer:
         found = []
         for text in dict.fromkeys((request.prompt, request.negative_prompt)):
             if cut := cut_off(tokenizer, text, spec.max_tokens):
-                found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {cut}")
+                found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {_begun(cut)}")
             if spec.family == "mini" and (words := unknown_words(tokenizer, text)):
-                found.append(f"{spec.name} was never taught: {', '.join(words)}")
+                found.append(f"{spec.name} was never taught: {_begun(', '.join(words))}")
         return tuple(found)
+
+
+def _begun(text: str, most: int = 400) -> str:
+    """The beginning of `text`: a prompt may be 64 KiB, a warning should not."""
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _texts(request: GenerationRequest) -> tuple[str, ...]:

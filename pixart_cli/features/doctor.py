@@ -42,7 +42,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All findings. Nothing is changed, no weights are loaded and the network is not touched."""
+    """All findings. Nothing is changed, no weights are loaded and the network is not touched.
+
+    Raises:
+        PixartError: "disk" where the folder it was started in is gone.
+    """
+    paths.here()  # torch's libraries end the process in a folder that is gone
     findings = [_python(), *_libraries()]
     machine = _machine(findings)
     if machine is not None:
@@ -112,7 +117,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _folders() -> Iterator[Finding]:
-    for kind, folder in (("config", paths.config_dir()), ("here", Path.cwd())):
+    for kind, folder in (("config", paths.config_dir()), ("here", paths.here())):
         writable = _writable(_nearest(folder))
         state: State = "ok" if writable else "note"
         remedy = "" if writable else "Choose another folder with --output." if kind == "here" else _move(kind)

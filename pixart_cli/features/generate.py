@@ -12,10 +12,10 @@ from pixart_cli.core.catalog import ModelSpec, get_model, is_folder, spec_of_fol
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
-from pixart_cli.core.publish import publish
+from pixart_cli.core.publish import publish, refuse_place
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.core.resolution import Bin, choose_bin
-from pixart_cli.core.settings import Job, Settings, resolve_requests
+from pixart_cli.core.settings import Job, Settings, naming_origin, resolve_requests
 from pixart_cli.core.template import STDOUT, output_paths
 from pixart_cli.diffusion.device import MemoryPlan, plan, probe
 from pixart_cli.diffusion.weights import installed_models, locate
@@ -63,7 +63,8 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
     values = settings.values
     installed = installed_models()
     jobs = resolve_requests(settings, prompts, installed=installed)
-    paths = output_paths(values["output"], jobs, cwd=cwd)
+    with naming_origin(settings, "output"):
+        paths = output_paths(values["output"], jobs, cwd=cwd)
     refuse_existing(paths, force=values["force"])
     request = jobs[0].request
     spec = spec_of(request.model)
@@ -84,23 +85,32 @@ def spec_of(model: str) -> ModelSpec:
 
 
 def refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
-    """Raise "output-exists" for the first of `paths` that is there, before time is spent on drawing it."""
+    """Before time is spent on drawing, refuse the first of `paths` that is there or is no place for a file.
+
+    Raises:
+        PixartError: "output-exists" or "output-invalid".
+    """
     for path in paths:
-        if path != STANDARD_OUTPUT and not force and os.path.lexists(path):
+        if path == STANDARD_OUTPUT:
+            continue
+        refuse_place(path)
+        if not force and os.path.lexists(path):
             hint = "Choose another name with --output, or overwrite it with --force."
             raise PixartError("output-exists", f"{path} exists already", hint)
 
 
-def make_folders(paths: Sequence[Path]) -> None:
-    """Make the folders of `paths` and try to write there.
+def try_folders(paths: Sequence[Path]) -> None:
+    """Try to write where the folders of `paths` are, or will be made by the first picture written there.
+
+    None is made here: a call that draws nothing leaves none behind.
 
     Raises:
         PixartError: "disk" naming the folder and the reason.
     """
     for folder in dict.fromkeys(path.parent for path in paths if path != STANDARD_OUTPUT):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(prefix=".pixart-", suffix=".part", dir=folder):
+            there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
+            with tempfile.TemporaryFile(prefix=".pixart-", suffix=".part", dir=there):
                 pass
         except OSError as error:
             reason = (error.strerror or str(error)).lower()

@@ -209,6 +209,32 @@ def test_a_signal_ends_cleanly_and_keeps_what_is_finished(tmp_path, number, code
     assert [path.name for path in tmp_path.glob("*.p*") if path.suffix in {".png", ".part"}] == ["sun-1.png"]
 
 
+def test_a_signal_that_a_library_turned_into_an_error_is_still_the_signal(pixart, stand_in, monkeypatch):
+    def interrupted(requests, *, on_progress):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr(stand_in, "render", interrupted)
+    ran = pixart("gen", "sun", *SMALL, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (130, "interrupted")
+
+
+def test_ctrl_c_while_pixart_itself_is_read_is_no_traceback():
+    code = """
+import sys
+import pixart_cli.__main__ as door
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pixart_cli.cli.app": raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+door.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     process = start(tmp_path, "gen", "stubborn", "-r", "64x48", "-n", "2")
     wait_until_ready(process)
@@ -237,6 +263,18 @@ def test_pictures_go_on_when_nobody_reads_their_names(pixart, monkeypatch, stand
         code = run(["gen", "sun", *SMALL, "-n", "2", "-s", "1"], renderers=lambda model, plan: stand_in)
     assert code == 141
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sun-1.png", "sun-2.png"]
+
+
+@pytest.mark.parametrize("args", [["--version"], ["gen", "--help"]])
+def test_a_page_without_a_reader_or_room_is_no_bug(shell, args):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = shell(*args, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+    with Path("/dev/full").open("wb") as full:
+        done = shell(*args, stdout=full)
+    assert (done.returncode, done.stderr.count(b"error: cannot write to standard output")) == (9, 1)
 
 
 @pytest.mark.parametrize(

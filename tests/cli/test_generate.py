@@ -7,6 +7,7 @@ import os
 import pytest
 from PIL import Image
 
+from pixart_cli.cli.app import run
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import read_record
 from pixart_cli.core.options import SETTINGS
@@ -159,6 +160,33 @@ def test_a_folder_that_cannot_be_made_is_refused_before_drawing(pixart, stand_in
     assert "file" in ran.err
 
 
+def test_no_empty_folder_is_left_when_the_model_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["gen", "sun", *SMALL, "-m", "sigma-1024", "-o", "new/x.png", "-q"]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_nobody_has_is_a_folder_of_that_name(pixart, tmp_path):
+    assert pixart("gen", "sun", *SMALL, "-o", "~nobody-here/x.png").out == "~nobody-here/x.png\n"
+    assert (tmp_path / "~nobody-here" / "x.png").is_file()
+
+
+def test_a_working_folder_whose_name_is_no_text_holds_pictures(pixart, tmp_path, monkeypatch):
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert pixart("gen", "sun", *SMALL, "-s", 1).out == "sun-1.png\n"
+    assert (here / "sun-1.png").is_file()
+
+
+def test_a_working_folder_that_is_gone_is_the_disks_fault(pixart, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    error = pixart("gen", "sun", "-o", tmp_path / "x.png", "--json").json["error"]
+    assert (error["code"], error["exit"]) == ("disk", 9)
+
+
 def test_a_failure_keeps_the_pictures_before_it(pixart, stand_in, tmp_path):
     stand_in.fail_at, stand_in.failure = 2, PixartError("picture-invalid", "NaN", "Try another seed.")
     ran = pixart("gen", "sun", *SMALL, "-n", 3, "-s", 1, "--json")
@@ -242,6 +270,19 @@ def test_standard_input_is_read_only_for_a_dash(shell):
     assert shell("gen", "-", "-", "--dry-run").returncode == 2
 
 
+def test_standard_input_that_cannot_be_read_is_a_sentence(shell, tmp_path):
+    with (tmp_path / "x").open("wb") as write_only:
+        done = shell("gen", "-", "--dry-run", stdin=write_only)
+    assert (done.returncode, b"standard input cannot be read" in done.stderr) == (2, True)
+
+
+def test_a_name_that_the_system_cannot_spell_is_refused(shell, tmp_path):
+    (tmp_path / "pixart.toml").write_text("output = 'é.png'\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell("gen", "sun", "--dry-run", env=os.environ | plain)
+    assert (done.returncode, b"cannot be spelled" in done.stderr) == (2, True)
+
+
 def test_undecodable_arguments_are_refused(shell):
     done = shell("gen", os.fsdecode(b"caf\xe9"), "--dry-run")
     assert (done.returncode, b"not valid UTF-8 at character 3" in done.stderr) == (2, True)
@@ -255,14 +296,18 @@ def test_the_plan_survives_an_ascii_terminal(shell):
 
 
 def test_the_picture_itself_goes_to_standard_output(pixart, monkeypatch, stand_in):
-    from pixart_cli.cli.app import run
-
     sink = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(sink))
     assert run(["gen", "sun", *SMALL, "-o", "-"], renderers=lambda model, plan: stand_in) == 0
     with Image.open(io.BytesIO(sink.getvalue())) as picture:
         assert picture.size == (64, 48)
         assert "parameters" in picture.text
+
+
+def test_a_picture_for_a_closed_standard_output_is_not_drawn(pixart, monkeypatch, stand_in):
+    monkeypatch.setattr("sys.stdout", None)
+    assert run(["gen", "sun", *SMALL, "-o", "-"], renderers=lambda model, plan: stand_in) == 9
+    assert stand_in.drawn == []
 
 
 def test_a_picture_is_never_put_on_a_terminal(shell, tmp_path):

@@ -58,6 +58,23 @@ def test_the_picture_drawn_again_can_be_kept(pixart, drawn, tmp_path):
     assert pixart("replay", "x.png", "-o", "again.png", "-f").code == 0
 
 
+def test_the_rules_for_its_name_are_those_of_gen(pixart, drawn, stand_in, tmp_path):
+    stand_in.drawn.clear()
+    for name in ("-", "x.jpg", "a\nb.png", "{nope}.png", ""):
+        document = pixart("replay", "x.png", "--json", "-o", name).json
+        assert (document["ok"], document["error"]["code"]) == (False, "output-invalid"), name
+    assert stand_in.drawn == []
+    assert pixart("replay", "x.png", "-o", "new/{seed}.png", "--json").json["output"] == "new/7.png"
+    assert (tmp_path / "new" / "7.png").is_file()
+    assert pixart("replay", "x.png", "-o", "folder/").code == 0
+    assert [path.suffix for path in (tmp_path / "folder").iterdir()] == [".png"]
+
+
+def test_a_misspelt_variable_is_warned_of(pixart, drawn, monkeypatch):
+    monkeypatch.setenv("PIXART_QUEIT", "1")
+    assert "did you mean PIXART_QUIET" in pixart("replay", "x.png").err
+
+
 def test_pictures_that_cannot_be_replayed(pixart, stand_in, tmp_path):
     pixart("gen", "sun", "-r", "64x48", "-o", "bare.png", "--metadata", "none")
     (tmp_path / "text.png").write_text("no picture")

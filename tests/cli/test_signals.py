@@ -22,6 +22,20 @@ def test_a_signal_is_raised_where_the_program_stands(number, raised):
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_that_a_library_turned_into_an_error_is_remembered():
+    def library() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Terminated:
+            raise ImportError("initialization failed") from None
+
+    with watched() as watch:
+        assert watch.ended_by is None
+        with pytest.raises(ImportError):
+            library()
+    assert isinstance(watch.ended_by, Terminated)
+
+
 def test_what_was_ignored_stays_ignored():
     kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

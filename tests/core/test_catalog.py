@@ -157,6 +157,20 @@ def test_a_folder_with_a_strange_configuration_is_refused(tmp_path: Path, config
     assert caught.value.code == "weights-invalid"
 
 
+def test_a_folder_that_lacks_a_part_is_incomplete(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path, {"sample_size": 32})
+    (folder / "transformer" / "config.json").unlink()
+    with pytest.raises(PixartError, match=r"transformer/config\.json is missing") as caught:
+        spec_of_folder(folder)
+    assert caught.value.code == "model-missing"
+
+
+@pytest.mark.parametrize("length", [0, -5, "long", None])
+def test_a_tokenizer_without_a_sensible_length_leaves_the_usual_one(tmp_path: Path, length: Any) -> None:
+    folder = model_folder(tmp_path, {"sample_size": 32}, tokenizer={"model_max_length": length})
+    assert spec_of_folder(folder).max_tokens == 300
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PixartError) as caught:
         spec_of_folder(tmp_path)

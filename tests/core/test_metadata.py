@@ -231,6 +231,7 @@ def test_a_request_from_before_a_field_existed_keeps_its_fingerprint() -> None:
         (lambda d: d.update(fingerprint="0" * 64), "edited"),
         (lambda d: d.update(fingerprint=5), "no fingerprint"),
         (lambda d: d["request"].update(seed=8), "edited"),
+        (lambda d: d["request"].update(guidance_scale=10**400), "guidance cannot be"),
         (lambda d: d["request"].update(prompt="another"), "edited"),
         (lambda d: d["request"].update(prompt="nul\0"), "NUL"),
         (lambda d: d["request"].update(prompt=" "), "empty"),

@@ -213,3 +213,15 @@ def test_many_writers_of_one_name_leave_exactly_one_whole_file(tmp_path: Path) -
     assert sorted(child.wait() for child in children) == [0, 1, 1, 1]
     content = (tmp_path / "a.png").read_bytes()
     assert (len(content), len(set(content)), names(tmp_path)) == (100_000, 1, ["a.png"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.parametrize("force", [False, True])
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path, force: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(PixartError, match="is a device or a pipe") as caught:
+            publish(DATA, tmp_path / name, force=force)
+        assert caught.value.code == "output-invalid"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]

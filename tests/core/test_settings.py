@@ -215,3 +215,26 @@ def test_an_unknown_model_is_refused(home: Path, model: str) -> None:
     with pytest.raises(PixartError) as caught:
         resolve(home, {"model": model})
     assert caught.value.code == "model-unknown"
+
+
+def test_an_unknown_name_is_blamed_on_whoever_said_it(home: Path) -> None:
+    (home / "here" / "pixart.toml").write_text("seed = 1\nmodel = 'nope'\n")
+    with pytest.raises(PixartError, match=r"here/pixart\.toml:2: no model is named 'nope'") as caught:
+        resolve(home, {})
+    assert caught.value.code == "model-unknown"
+    (home / "here" / "pixart.toml").write_text("preset = 'flatt'\n")
+    with pytest.raises(PixartError, match=r"here/pixart\.toml:1: no preset is named 'flatt'") as caught:
+        over(home)
+    assert (caught.value.code, caught.value.hint) == ("preset-unknown", "Did you mean 'flat'?")
+    with pytest.raises(PixartError, match=r"^PIXART_PRESET: no preset is named"):
+        over(home, PIXART_PRESET="nope")
+    with pytest.raises(PixartError, match=r"^no preset is named"):
+        over(home, {"preset": "nope"}, PIXART_PRESET="nope")
+    (home / "here" / "pixart.toml").unlink()
+    (home / "config" / "presets" / "own.toml").write_text("model = 'nope'\n")
+    with pytest.raises(PixartError, match=r"^preset own: no model is named"):
+        resolve(home, {"preset": "own"})
+
+
+def test_a_number_may_begin_with_its_point() -> None:
+    assert from_environment({"PIXART_GUIDANCE": ".5"}) == {"guidance": 0.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,17 @@ def test_dots_and_links_that_were_typed_are_the_users_own(tmp_path: Path) -> Non
     (here / "link").symlink_to(tmp_path)
     assert output_paths("../{slug}.png", [job()], cwd=here) == [here / "../a-red-sun.png"]
     assert output_paths("link/{slug}.png", [job()], cwd=here) == [here / "link/a-red-sun.png"]
+
+
+def test_a_folder_whose_name_is_no_text_is_a_folder_all_the_same(tmp_path: Path) -> None:
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    assert output_paths(None, [job()], cwd=here) == [here / "a-red-sun-7.png"]
+
+
+def test_ten_thousand_of_one_name_are_all_different(tmp_path: Path) -> None:
+    jobs = [job(index=index, seed=index) for index in range(10_000)]
+    found = names("x-{width}.png", *jobs, cwd=tmp_path)
+    assert (found[1], found[-1], len(set(found))) == ("x-256-2.png", "x-256-10000.png", 10_000)
 
 
 PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")).filter(str.strip)

@@ -8,7 +8,7 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.options import BY_SETTING
-from pixart_cli.core.toml_file import MAX_BYTES, line_of, read_settings
+from pixart_cli.core.toml_file import MAX_BYTES, line_of, place_of, read_settings
 
 
 def read(path: Path, data: str | bytes) -> dict[str, object]:
@@ -43,7 +43,13 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
         ("seed = 1\n[steps]\nx = 1\n", "a.toml:2: steps cannot be {'x': 1}", "Expected a whole number."),
         ("steps = \n", "a.toml:1: Invalid value, column 9", "text in quotes"),
         ("seed = 1\nseed = 2\n", "a.toml:2: Cannot overwrite a value", "text in quotes"),
-        ("res = 'x", "a.toml", "Write one 'key = value' a line"),
+        ("seed = 1\nres = 'x\n\n", "a.toml:2: ", "Write one 'key = value' a line"),
+        ("seed = 1\nsteps =", "a.toml:2: Invalid value (at end of document)", "Write one"),
+        ("steps = 1\nseed = " + "9" * 5000 + "\n", "a.toml:2: a number that long", "Write a shorter one."),
+        ("seed = 0x" + "f" * 5000, "a.toml:1: seed cannot be a number that long", "The most is"),
+        ("json = 0x" + "f" * 5000, "a.toml:1: json cannot be a number that long", "Expected true or false."),
+        ("kv_compression = 0x" + "f" * 5000, "a.toml:1: kv_compression cannot be", "Expected off"),
+        ("res = 'x", "a.toml:1: ", "Write one 'key = value' a line"),
         (b"seed = 1\nres = '\xff'\n", "a.toml:2: byte 16 is not UTF-8", "Save it as UTF-8."),
         ("#" * (MAX_BYTES + 1), "longer than 65536 bytes", "a few lines"),
         ("x = " + "[" * 5000, "a.toml", "Write one"),
@@ -76,3 +82,8 @@ def test_a_file_that_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
 )
 def test_the_line_of_a_key(text: str, key: str, line: int) -> None:
     assert line_of(text, key) == line
+
+
+def test_the_place_of_a_key(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("seed = 1\nmodel = 'x'\n")
+    assert place_of(tmp_path / "a.toml", "model") == f"{tmp_path}/a.toml:2"

@@ -6,7 +6,7 @@ import pytest
 
 from pixart_cli.core.catalog import get_model
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion.configuration import check_config, check_model_index, overlay
+from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.header import TensorEntry
 
 BLOCKS = {f"transformer_blocks.{i}.norm.weight": TensorEntry("F32", (4,)) for i in range(3)}
@@ -47,6 +47,11 @@ def test_as_many_blocks_as_the_weights_hold(tmp_path):
         {"sample_size": "wide"},
         {"block_out_channels": []},
         {"block_out_channels": "many"},
+        {"scaling_factor": None},
+        {"scaling_factor": "x"},
+        {"scaling_factor": 0},
+        {"scaling_factor": float("nan")},
+        {"shift_factor": "x"},
     ],
 )
 def test_numbers_have_bounds(tmp_path, change):
@@ -59,3 +64,42 @@ def test_the_catalogue_knows_better_and_refuses_another_models_size():
     assert merged["interpolation_scale"] == 0.5
     assert merged["num_layers"] == 28
     assert "sample_size" in refusal(overlay, {"sample_size": 128}, spec)
+
+
+@pytest.mark.parametrize(
+    ("component", "change"),
+    [
+        ("transformer", {"cross_attention_dim": 10**9}),
+        ("transformer", {"num_attention_heads": 4, "attention_head_dim": 4}),
+        ("text_encoder", {"vocab_size": 10**9}),
+        ("vae", {"block_out_channels": [4, 10**9]}),
+    ],
+)
+def test_nothing_wider_than_the_weights_is_built(tmp_path, component, change):
+    name = {"transformer": "transformer_blocks.0.x", "text_encoder": "encoder.block.0.x", "vae": "x"}
+    header = {name[component]: TensorEntry("F32", (4, 8)), "empty": TensorEntry("F32", (10**9, 0))}
+    said = refusal(check_config, component, tmp_path, {"num_layers": 1, **change}, header)
+    assert "widest tensor is 8" in said
+    fits = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 4, "out_channels": 8}
+    check_config(component, tmp_path, fits, header)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"beta_start": "x"},
+        {"beta_end": float("inf")},
+        {"num_train_timesteps": 0},
+        {"num_train_timesteps": 10**10},
+        {"steps_offset": None},
+        {"beta_schedule": "evil"},
+        {"prediction_type": ["epsilon"]},
+        {"timestep_spacing": 1},
+        {"trained_betas": 0.1},
+        {"trained_betas": [0.1, "x"]},
+    ],
+)
+def test_a_noise_schedule_that_nothing_can_be_built_from_is_refused(tmp_path, change):
+    released = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000}
+    check_scheduler(tmp_path, released | {"trained_betas": None})
+    assert next(iter(change)) in refusal(check_scheduler, tmp_path, released | change)

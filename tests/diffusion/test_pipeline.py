@@ -232,3 +232,14 @@ def test_nothing_touches_the_network(toy, cpu_plan, monkeypatch):
     parts = load(toy, cpu_plan)
     assert parts.text_encoder
     assert parts.tokenizer("a red sun").input_ids
+
+
+@pytest.mark.parametrize("length", ["long", -5, 0])
+def test_a_tokenizer_that_reads_nothing_is_refused(folder, cpu_plan, length):
+    edit_json(folder / "tokenizer" / "tokenizer_config.json", model_max_length=length)
+    assert "model_max_length" in refusal(folder, cpu_plan)
+
+
+def test_a_strange_noise_schedule_is_refused_when_loading(folder, cpu_plan):
+    edit_json(folder / "scheduler" / "scheduler_config.json", prediction_type="x")
+    assert "prediction_type" in refusal(folder, cpu_plan)

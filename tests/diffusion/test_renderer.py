@@ -144,6 +144,12 @@ def test_unknown_words_and_cut_prompts_are_named(toy, cpu_plan, request_for):
     assert not draw(cpu_plan, toy, request_for())[0].warnings
 
 
+def test_a_warning_quotes_the_beginning_of_what_is_long(toy, cpu_plan, request_for):
+    (rendering,) = draw(cpu_plan, toy, request_for(prompt="zeppelin" * 8000))
+    assert all(len(warning) < 600 and warning.endswith("…") for warning in rendering.warnings)
+    assert rendering.warnings
+
+
 def broken_copy(toy_folder, tmp_path, component, change):
     """A copy of the toy whose weights of `component` are `change`d."""
     folder = tmp_path / "broken"

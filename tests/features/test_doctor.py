@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.device import Accelerator, Machine
 from pixart_cli.features import doctor
 
@@ -104,3 +105,12 @@ def test_nothing_is_changed(tmp_path, monkeypatch, own_folders):
     doctor.examine()
     assert list(tmp_path.iterdir()) == []
     assert not os.listdir(own_folders)
+
+
+def test_a_folder_that_is_gone_is_told_before_torch_ends_the_process(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(PixartError, match="the folder pixart was started in cannot be used") as caught:
+        doctor.examine()
+    assert caught.value.code == "disk"

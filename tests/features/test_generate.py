@@ -10,7 +10,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import read_record
 from pixart_cli.core.settings import lay_over
 from pixart_cli.features import generate
-from pixart_cli.features.generate import STANDARD_OUTPUT, make_folders, plan_jobs, refuse_existing
+from pixart_cli.features.generate import STANDARD_OUTPUT, plan_jobs, refuse_existing, try_folders
 
 
 def order(tmp_path, *prompts, **typed):
@@ -93,14 +93,17 @@ def test_existing_names_are_refused_dangling_links_too(tmp_path):
     assert error.value.code == "output-exists"
     refuse_existing([tmp_path / "link.png"], force=True)
     refuse_existing([tmp_path / "free.png"], force=False)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(PixartError, match="is a folder"):
+        refuse_existing([tmp_path / "folder.png"], force=True)
 
 
-def test_folders_are_made_and_tried(tmp_path):
-    make_folders([tmp_path / "a" / "b" / "x.png", tmp_path / "a" / "y.png", STANDARD_OUTPUT])
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_folders_are_tried_and_none_is_left(tmp_path):
+    try_folders([tmp_path / "a" / "b" / "x.png", tmp_path / "a" / "y.png", STANDARD_OUTPUT])
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(PixartError) as error:
-        make_folders([tmp_path / "file" / "x.png"])
+        try_folders([tmp_path / "file" / "x.png"])
     assert (error.value.code, "file" in error.value.message) == ("disk", True)
 
 
@@ -109,7 +112,7 @@ def test_folders_are_made_and_tried(tmp_path):
 )
 def test_a_folder_that_cannot_be_written_is_told_before_drawing():
     with pytest.raises(PixartError) as error:
-        make_folders([Path("/proc/self/x.png")])
+        try_folders([Path("/proc/self/x.png")])
     assert error.value.code == "disk"
 
 
@@ -124,3 +127,9 @@ def test_the_network_draws_through_the_same_seam(tmp_path, toy_folder):
     (result,) = draw(work, generate.network(work.model, work.plan))
     assert read_record(result.path).request.model == toy_folder.name
     assert result.rendering.provenance["device"] == work.plan.device
+
+
+def test_a_name_that_cannot_be_used_is_blamed_on_whoever_said_it(tmp_path):
+    (tmp_path / "pixart.toml").write_text("output = 'x.jpg'\n")
+    with pytest.raises(PixartError, match=r"pixart\.toml:1: 'x\.jpg': pictures are written as PNG"):
+        plan_jobs(lay_over({}, environ={}, cwd=tmp_path), ["sun"], cwd=tmp_path)
