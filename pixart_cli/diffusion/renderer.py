@@ -192,9 +192,8 @@ class NetworkRenderer:
             scheduler,
             embeds=tuple(self._embeds[text] for text in _texts(request)),
             guidance_scale=request.guidance_scale,
-            latents=draw_noise(generator, channels, native.width, native.height),
+            latents=draw_noise(generator, channels, native.width, native.height).to(self.plan.device),
             generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
-            device=self.plan.device,
             on_step=on_step,
         )
 
