@@ -39,7 +39,9 @@ class Bench:
         self.transformer = PixArtSigmaTransformer2DModel(
             **shape, cross_attention_dim=width, sample_size=64, interpolation_scale=1.0,
             use_additional_conditions=False,
-        ).to(options.device, dtype).eval()  # fmt: skip
+        ).to(options.device).eval()  # fmt: skip
+        if dtype is not torch.float32:
+            self.transformer.to(dtype)
         channels = shape["caption_channels"]
         place = {"device": options.device, "dtype": dtype}
         self.embeds = [torch.randn(length, channels, **place) for length in (EMPTY, PROMPT)]
