@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -12,6 +13,8 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
+
+from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 
 WORDS = "a red blue green sun moon sea hill over under with and the black square of mountain".split()
 MODEL_INDEX = {
@@ -51,17 +54,30 @@ def toy_vae() -> AutoencoderKL:
 
 
 def toy_transformer(
-    *, sample_size: int = 32, use_additional_conditions: bool = False, interpolation_scale: float = 0.5
+    *,
+    sample_size: int = 32,
+    use_additional_conditions: bool = False,
+    interpolation_scale: float = 0.5,
+    kv_compression: dict[str, Any] | None = None,
+    num_layers: int = 2,
 ) -> PixArtTransformer2DModel:
-    """A two-block PixArt transformer 24 wide that predicts noise and sigma."""
-    return PixArtTransformer2DModel(
-        num_attention_heads=3, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2,
+    """A two-block PixArt transformer 24 wide that predicts noise and sigma; ours if compressed."""
+    ours = {} if kv_compression is None else {"kv_compression": kv_compression}
+    return (PixArtSigmaTransformer2DModel if ours else PixArtTransformer2DModel)(
+        num_attention_heads=3, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=num_layers,
         cross_attention_dim=24, sample_size=sample_size, patch_size=2, caption_channels=16,
         interpolation_scale=interpolation_scale, use_additional_conditions=use_additional_conditions,
+        **ours,
     )  # fmt: skip
 
 
-def build_toy_model(folder: Path, *, sample_size: int = 32, use_additional_conditions: bool = False) -> Path:
+def build_toy_model(
+    folder: Path,
+    *,
+    sample_size: int = 32,
+    use_additional_conditions: bool = False,
+    kv_compression: dict[str, Any] | None = None,
+) -> Path:
     """Save a whole toy model under `folder` as safetensors, the same one every time, and return `folder`."""
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
@@ -70,7 +86,9 @@ def build_toy_model(folder: Path, *, sample_size: int = 32, use_additional_condi
     toy_text_encoder(len(tokenizer)).save_pretrained(folder / "text_encoder")
     toy_vae().save_pretrained(folder / "vae")
     transformer = toy_transformer(
-        sample_size=sample_size, use_additional_conditions=use_additional_conditions
+        sample_size=sample_size,
+        use_additional_conditions=use_additional_conditions,
+        kv_compression=kv_compression,
     )
     transformer.save_pretrained(folder / "transformer")
     scheduler = DPMSolverMultistepScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02)

@@ -55,7 +55,8 @@ class ModelSpec:
 
     `native` is the side in pixels it was trained at. `timesteps`, if any, replace the scheduler's own
     for exactly `default_steps` steps. `transformer_config` is what config.json must agree with.
-    `rank` tells the better of two models of one native size.
+    `rank` tells the better of two models of one native size. `kv_ratio` is the KV compression the weights
+    were trained with, 1 for none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ModelSpec:
     approx_bytes: int | None = None
     license: str = "see the repository"
     timesteps: tuple[int, ...] = ()
+    kv_ratio: int = 1
     note: str = ""
 
 
@@ -164,7 +166,14 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
         max_tokens=min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most,
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
+        kv_ratio=_kv_ratio(config.get("kv_compression")),
     )  # fmt: skip
+
+
+def _kv_ratio(compression: Any) -> int:
+    """R of a configuration's `kv_compression`; 1 for none, and for what the loader will refuse."""
+    ratio = compression.get("ratio") if isinstance(compression, dict) else None
+    return ratio if type(ratio) is int and ratio > 0 else 1
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pixart_cli.core import kv_compression
 from pixart_cli.core.errors import PixartError
 
 SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm")
@@ -105,7 +106,8 @@ FIELDS: Final = (
     Field(name="seed", key="seed", kind=int, infotext="Seed", minimum=0, maximum=2**63 - 1,
           help="the number the noise is drawn from"),
     Field(name="kv_compression", key="kv_compression", kind=str, infotext="KV compression", default="off",
-          choices=("off",), help="KV token compression"),
+          choices=kv_compression.CHOICES,
+          help="average keys and values over RxR tokens in the deep layers: faster, not exact"),
     Field(name="refine", key="refine", kind=str, infotext="Refine", default="off", choices=("off",),
           help="the high-resolution pass"),
 )  # fmt: skip

@@ -44,13 +44,13 @@ class Setting:
 
         Raises:
             PixartError: `code`, or else the code that fits the setting, naming `source`, the key and what is
-                allowed. "not-in-this-build" is never replaced.
+                allowed.
         """
         try:
             checked = self._check_kind(value, source)
             return _SPECIAL[self.key](checked, source) if self.key in _SPECIAL else checked
         except PixartError as error:
-            if code is None or error.code == "not-in-this-build":
+            if code is None:
                 raise
             message = error.message if error.message.startswith(source) else f"{source}: {error.message}"
             raise PixartError(code, message, error.hint) from None
@@ -62,8 +62,8 @@ class Setting:
             raise PixartError(
                 "usage", f"{source}: {self.key} cannot be {shown(value)}", "Expected true or false."
             )
-        if self.key == "kv_compression":
-            return value if isinstance(value, str) else shown(value)  # a ratio may be a number
+        if self.key == "kv_compression" and type(value) is int:
+            value = shown(value)  # a ratio may be written as a number
         field = Field(
             name=self.key,
             key=self.key,
@@ -94,19 +94,6 @@ def _parse(text: str, kind: type) -> Any:
     if kind is float and re.fullmatch(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})", text):
         return float(text)
     return text
-
-
-def _check_kv_compression(value: str, source: str) -> str:
-    if value == "off":
-        return value
-    if value == "auto" or re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", value):
-        raise PixartError(
-            "not-in-this-build",
-            f"{source}: kv_compression {value} is not in this release",
-            "Leave it at 'off'.",
-        )
-    what = f"{source}: kv_compression cannot be {value!r}"
-    raise PixartError("request-invalid", what, "Expected off, auto or a ratio.")
 
 
 def _check_res(value: str, _source: str) -> str:
@@ -145,7 +132,6 @@ def _check_prompt(value: str, source: str) -> str:
 
 
 _SPECIAL: Final = {
-    "kv_compression": _check_kv_compression,
     "res": _check_res,
     "device": _check_device,
     "negative": _check_negative,

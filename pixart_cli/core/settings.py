@@ -18,6 +18,7 @@ from typing import Any, Final
 from pixart_cli.core import paths
 from pixart_cli.core.catalog import ModelSpec, default_model, get_model, is_folder, spec_of_folder
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
 from pixart_cli.core.presets import get_preset
 from pixart_cli.core.request import GenerationRequest, check_text
@@ -164,6 +165,7 @@ def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: C
     size = parse_size(values["res"]) if values["res"] is not None else None
     with naming_origin(settings, "model"):
         spec = _model(values["model"], size, installed)
+    check_kv_compression(values["kv_compression"], spec)
     size = size or Size(spec.native, spec.native)
     pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
     return [

@@ -13,20 +13,26 @@ from pixart_cli.diffusion.header import TensorEntry, damaged
 from pixart_cli.diffusion.weights import read_json
 
 _PIPELINES: Final = frozenset({"PixArtSigmaPipeline", "PixArtAlphaPipeline"})
-_CLASSES: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
-    "tokenizer": ("transformers", frozenset({"T5Tokenizer", "T5TokenizerFast"})),
-    "text_encoder": ("transformers", frozenset({"T5EncoderModel"})),
-    "vae": ("diffusers", frozenset({"AutoencoderKL"})),
-    # The released α and Σ configurations carry the class's older name.
-    "transformer": ("diffusers", frozenset({"PixArtTransformer2DModel", "Transformer2DModel"})),
-    "scheduler": (
-        "diffusers",
-        frozenset({
+_CLASSES: Final[Mapping[str, Mapping[str, str]]] = {
+    "tokenizer": dict.fromkeys(("T5Tokenizer", "T5TokenizerFast"), "transformers"),
+    "text_encoder": {"T5EncoderModel": "transformers"},
+    "vae": {"AutoencoderKL": "diffusers"},
+    "transformer": {
+        "PixArtTransformer2DModel": "diffusers",
+        # The released α and Σ configurations carry the class's older name.
+        "Transformer2DModel": "diffusers",
+        "PixArtSigmaTransformer2DModel": "pixart_cli",
+    },
+    "scheduler": dict.fromkeys(
+        (
             "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
             "DDIMScheduler", "DDPMScheduler", "UniPCMultistepScheduler", "LCMScheduler",
-        }),
+        ),
+        "diffusers",
     ),
 }  # fmt: skip
+"""The classes that a component may be of, and each one's library."""
+
 _BLOCKS: Final = {
     "text_encoder": ("num_layers", re.compile(r"encoder\.block\.(\d+)\.")),
     "transformer": ("num_layers", re.compile(r"transformer_blocks\.(\d+)\.")),
@@ -67,13 +73,11 @@ def check_model_index(path: Path) -> None:
     index = read_json(path)
     if str(index.get("_class_name")) not in _PIPELINES:
         raise damaged(path, f"its pipeline {str(index.get('_class_name'))[:60]!r} is not PixArt's")
-    for component, (library, classes) in _CLASSES.items():
+    for component, classes in _CLASSES.items():
         entry = index.get(component)
-        sound = (
-            isinstance(entry, list) and len(entry) == 2 and entry[0] == library and str(entry[1]) in classes
-        )
+        pairs = [[library, name] for name, library in classes.items()]
         # The 2K repository and its like leave parts out: these come from elsewhere.
-        if not sound and entry not in (None, [None, None]):
+        if entry not in (*pairs, None, [None, None]):
             raise damaged(path, f"its {component} is {str(entry)[:80]}, not of a known class")
 
 
@@ -88,7 +92,7 @@ def check_config(
     path = folder / "config.json"
     _check_sizes(component, path, config, header)
     name = config.get("_class_name")
-    if name is not None and str(name) not in _CLASSES[component][1]:
+    if name is not None and str(name) not in _CLASSES[component]:
         raise damaged(path, f"its class {str(name)[:60]!r} is not known")
     if component in _BLOCKS:
         key, pattern = _BLOCKS[component]

@@ -18,7 +18,6 @@ from typing import Any, Final
 import torch
 from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from safetensors import SafetensorError, safe_open
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
@@ -29,12 +28,13 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
+from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 from pixart_cli.diffusion.weights import Installed, read_json, weight_files
 
 _BUILDERS: Final[Mapping[str, Callable[[dict[str, Any]], torch.nn.Module]]] = {
     "text_encoder": lambda config: T5EncoderModel(T5Config.from_dict(config)),
     "vae": AutoencoderKL.from_config,
-    "transformer": PixArtTransformer2DModel.from_config,
+    "transformer": PixArtSigmaTransformer2DModel.from_config,
 }
 _TIED: Final = frozenset({"shared.weight", "encoder.embed_tokens.weight"})
 # Names of the VAE's one attention before diffusers 0.19.
@@ -69,9 +69,10 @@ class Components:
         return self._get("vae")
 
     @property
-    def transformer(self) -> PixArtTransformer2DModel:
-        """The denoiser."""
-        return self._get("transformer")
+    def transformer(self) -> PixArtSigmaTransformer2DModel:
+        """The denoiser, compressed where its weights were trained so."""
+        network: PixArtSigmaTransformer2DModel = self._get("transformer")
+        return network
 
     def is_loaded(self, name: str) -> bool:
         """Whether the network `name` is in memory."""

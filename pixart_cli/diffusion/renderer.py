@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import torch
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.decode import decode, invalid, is_picture
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.kv_compression import KVCompression
 from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device
 from pixart_cli.diffusion.pipeline import Components, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, resample
 from pixart_cli.diffusion.sampling import draw_noise, sample
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
+from pixart_cli.diffusion.transformer import kv_compressed
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
+_TOKEN_PIXELS: Final = 16 * 16
 _T = TypeVar("_T")
 
 
@@ -40,6 +44,7 @@ class _Drawn:
     native: Bin
     vae_dtype: str
     transformer_dtype: str
+    kv_compression: KVCompression | None
 
 
 class NetworkRenderer:
@@ -62,7 +67,8 @@ class NetworkRenderer:
         """One `Rendering` a request, in order; all prompts are embedded first and the encoder freed.
 
         Raises:
-            PixartError: "weights-invalid", "out-of-memory" or "picture-invalid".
+            PixartError: "weights-invalid", "out-of-memory", "picture-invalid", or "request-invalid" for a KV
+                compression other than the one that the weights were trained with.
         """
         started = time.monotonic()
         self._with_fallback(lambda: self._embed(requests, on_progress))
@@ -141,13 +147,18 @@ class NetworkRenderer:
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
         native = choose_bin(request.width, request.height, self.installed.spec.native)
-        with on_device(parts.transformer, self.plan):
+        tokens = native.width * native.height // _TOKEN_PIXELS
+        compressed = kv_compressed(parts.transformer, request.kv_compression, tokens=tokens)
+        with on_device(parts.transformer, self.plan), compressed as kv_compression:
             latents, dtype = self._denoise(request, native, lambda done, of: report("denoise", done, of))
         vae_plan = self.plan.for_vae()
         with on_device(parts.vae, vae_plan):
             pixels, vae_dtype = decode(parts.vae, latents.to(vae_plan.device))
         report("decode", 1, 1)
-        return _Drawn(pixels=pixels, native=native, vae_dtype=vae_dtype, transformer_dtype=dtype)
+        return _Drawn(
+            pixels=pixels, native=native, vae_dtype=vae_dtype, transformer_dtype=dtype,
+            kv_compression=kv_compression,
+        )  # fmt: skip
 
     def _denoise(
         self, request: GenerationRequest, native: Bin, on_step: Callable[[int, int], None]
@@ -181,9 +192,8 @@ class NetworkRenderer:
             scheduler,
             embeds=tuple(self._embeds[text] for text in _texts(request)),
             guidance_scale=request.guidance_scale,
-            latents=draw_noise(generator, channels, native.width, native.height),
+            latents=draw_noise(generator, channels, native.width, native.height).to(self.plan.device),
             generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
-            device=self.plan.device,
             on_step=on_step,
         )
 
@@ -199,6 +209,7 @@ class NetworkRenderer:
         return describe(self.plan, self.installed) | {
             "transformer_dtype": drawn.transformer_dtype,
             "vae_dtype": drawn.vae_dtype,
+            "kv_compression": OFF if drawn.kv_compression is None else drawn.kv_compression.to_dict(),
             "native": drawn.native.native,
             "bin": [drawn.native.width, drawn.native.height],
             "delivered": [request.width, request.height],

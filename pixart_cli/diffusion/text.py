@@ -5,12 +5,10 @@ Shapes: L tokens (the real ones, the end token among them), C the encoder's widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
+    import torch
     from transformers.models.t5.modeling_t5 import T5EncoderModel
     from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
@@ -35,14 +33,6 @@ def encode(
     output = text_encoder(tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device))
     states: torch.Tensor = output.last_hidden_state
     return states[0].cpu()
-
-
-def pad(embeds: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings of different lengths as one batch (B, L, C) with its mask (B, L), 1 for real tokens."""
-    batch = torch.nn.utils.rnn.pad_sequence(list(embeds), batch_first=True)
-    lengths = torch.tensor([len(each) for each in embeds])
-    mask = (torch.arange(batch.shape[1])[None] < lengths[:, None]).to(torch.int64)
-    return batch, mask
 
 
 def cut_off(tokenizer: T5Tokenizer, prompt: str, max_tokens: int) -> str:

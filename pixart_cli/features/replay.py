@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.metadata import Record, read_record
 from pixart_cli.core.png import read_text
 from pixart_cli.core.privacy import scrub
@@ -47,7 +48,8 @@ def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tupl
     """What to draw, and the record that says so. `model` replaces the recorded one.
 
     Raises:
-        PixartError: "image-invalid", "metadata-missing", "metadata-invalid" or "model-unknown".
+        PixartError: "image-invalid", "metadata-missing", "metadata-invalid", "model-unknown", or
+            "request-invalid" when another `model` cannot do the recorded KV compression.
     """
     record = read_record(path)
     request = record.request if model is None else dataclasses.replace(record.request, model=model)
@@ -56,6 +58,7 @@ def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tupl
         what = f"{path}: drawn with {request.model!r}, which is in no catalogue"
         raise PixartError("model-unknown", what, hint)
     spec = spec_of(request.model)
+    check_kv_compression(request.kv_compression, spec)
     size = Size(request.width, request.height, dpi=record.output["dpi"], name=record.output["name"])
     order = Order(
         jobs=(Job(request, size, record.output["preset"], 0),),

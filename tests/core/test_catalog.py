@@ -171,6 +171,18 @@ def test_a_tokenizer_without_a_sensible_length_leaves_the_usual_one(tmp_path: Pa
     assert spec_of_folder(folder).max_tokens == 300
 
 
+@pytest.mark.parametrize(
+    ("compression", "ratio"),
+    [(None, 1), ({"sampling": "conv", "ratio": 2}, 2), ({"ratio": "2"}, 1), ({"ratio": -2}, 1), ([2], 1)],
+    ids=["none", "two", "text", "less than none", "list"],
+)
+def test_a_folder_says_what_compression_it_was_trained_with(
+    tmp_path: Path, compression: Any, ratio: int
+) -> None:
+    folder = model_folder(tmp_path, {"sample_size": 64, "kv_compression": compression})
+    assert spec_of_folder(folder).kv_ratio == ratio
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PixartError) as caught:
         spec_of_folder(tmp_path)

@@ -41,6 +41,7 @@ REQUESTS = st.builds(
     guidance_scale=st.floats(0, 100),
     scheduler=st.sampled_from(SCHEDULERS),
     seed=st.integers(0, 2**63 - 1),
+    kv_compression=st.sampled_from(["off", "auto", "2", "8"]),
 )
 
 
@@ -89,6 +90,7 @@ def test_what_is_written_parses_to_the_same_request(asked: GenerationRequest) ->
     assert ascii_colons(found["negative_prompt"]) == ascii_colons(kept(asked.negative_prompt))
     names = set(BY_NAME) - {"prompt", "negative_prompt", "model", "kv_compression", "refine"}
     assert {name: found[name] for name in names} == {name: getattr(asked, name) for name in names}
+    assert found.get("kv_compression", "off") == asked.kv_compression
     assert kept(asked.model.translate(dict.fromkeys(map(ord, ',:"'), " "))) == found["model"]
     assert found["Version"].startswith("pixart ")
 

@@ -48,7 +48,7 @@ def test_the_fingerprint_is_stable_and_tells_every_field_apart() -> None:
     assert len(request.fingerprint) == 64
     changes = {
         "prompt": "b", "negative_prompt": "c", "model": "lcm", "width": 32, "height": 32, "seed": 8,
-        "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "lcm",
+        "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "lcm", "kv_compression": "2",
     }  # fmt: skip
     others = {dataclasses.replace(request, **{name: value}).fingerprint for name, value in changes.items()}
     assert len(others | {request.fingerprint}) == len(changes) + 1
@@ -69,7 +69,8 @@ def test_a_request_cannot_be_changed() -> None:
     [
         ({"width": 0}, "request-invalid"),
         ({"seed": "7"}, "request-invalid"),
-        ({"kv_compression": "auto"}, "request-invalid"),
+        ({"kv_compression": "1"}, "request-invalid"),
+        ({"kv_compression": 2}, "request-invalid"),
         ({"prompt": " \n"}, "prompt-invalid"),
         ({"prompt": "a\x00b"}, "prompt-invalid"),
         ({"negative_prompt": "\ud800"}, "prompt-invalid"),

@@ -80,7 +80,7 @@ def test_the_strongest_preset_is_the_only_one(home: Path) -> None:
         ({"steps": 0}, "request-invalid"),
         ({"res": "9k"}, "size-invalid"),
         ({"device": "tpu"}, "usage"),
-        ({"kv_compression": "auto"}, "not-in-this-build"),
+        ({"kv_compression": "1"}, "request-invalid"),
     ],
 )
 def test_typed_mistakes(home: Path, typed: dict[str, Any], code: str) -> None:
@@ -153,6 +153,14 @@ def test_what_is_asked_for_is_kept(home: Path) -> None:
         "kv_compression": "off", "refine": "off",
     }  # fmt: skip
     assert (job.size.dpi, job.size.bleed_mm, job.size.name) == (300.0, 3.0, "a3")
+
+
+def test_a_ratio_is_one_the_model_can_do(home: Path) -> None:
+    (job,) = resolve(home, {"model": "sigma-2k", "kv_compression": 8})
+    assert job.request.kv_compression == "8"
+    with pytest.raises(PixartError, match="mini cannot be drawn with kv_compression 8") as caught:
+        resolve(home, {"model": "mini", "kv_compression": "8"})
+    assert caught.value.code == "request-invalid"
 
 
 def test_the_default_model_follows_the_size(home: Path) -> None:

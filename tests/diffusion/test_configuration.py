@@ -33,6 +33,21 @@ def test_the_released_index_passes(tmp_path):
     assert "vae" in refusal(check_model_index, path)
 
 
+def test_our_own_class_is_known_by_its_own_library(tmp_path):
+    ours = {
+        "_class_name": "PixArtSigmaPipeline",
+        "transformer": ["pixart_cli", "PixArtSigmaTransformer2DModel"],
+    }
+    path = tmp_path / "model_index.json"
+    path.write_text(json.dumps(ours))
+    check_model_index(path)
+    path.write_text(json.dumps(ours | {"transformer": ["diffusers", "PixArtSigmaTransformer2DModel"]}))
+    assert "transformer" in refusal(check_model_index, path)
+    check_config(
+        "transformer", tmp_path, {"_class_name": "PixArtSigmaTransformer2DModel", "num_layers": 3}, BLOCKS
+    )
+
+
 def test_as_many_blocks_as_the_weights_hold(tmp_path):
     check_config("transformer", tmp_path, {"num_layers": 3}, BLOCKS)
     assert "3" in refusal(check_config, "transformer", tmp_path, {"num_layers": 4}, BLOCKS)

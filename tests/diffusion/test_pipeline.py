@@ -13,7 +13,9 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.pipeline import load, load_network
+from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 from pixart_cli.diffusion.weights import locate
+from tests.toy_model import build_toy_model
 
 
 @pytest.fixture
@@ -65,6 +67,25 @@ def test_loads_as_the_libraries_do(toy, toy_folder, cpu_plan):
     assert not any(p.requires_grad or p.is_meta for network in networks for p in network.parameters())
     assert parts.scheduler_config["beta_end"] == 0.02
     assert parts.transformer is parts.transformer
+
+
+def test_compressed_weights_load_and_are_checked(tmp_path, cpu_plan):
+    compression = {"sampling": "conv", "ratio": 2, "layers": [1], "qk_norm": True}
+    folder = build_toy_model(tmp_path / "model", kv_compression=compression)
+    installed = locate(str(folder))
+    assert installed.spec.kv_ratio == 2
+    transformer = load(installed, cpu_plan).transformer
+    theirs = PixArtSigmaTransformer2DModel.from_pretrained(folder / "transformer").state_dict()
+    assert transformer.state_dict().keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in transformer.state_dict().items())
+    assert transformer.kv_compression.to_dict() == compression
+    edit_weights(folder, "transformer", lambda state: state.pop("transformer_blocks.1.attn1.sr.weight"))
+    assert "missing: transformer_blocks.1.attn1.sr.weight" in refusal(folder, cpu_plan)
+
+
+def test_weights_without_compression_are_refused_where_the_configuration_says_so(folder, cpu_plan):
+    edit_json(folder / "transformer" / "config.json", kv_compression={"sampling": "conv", "ratio": 2})
+    assert "missing" in refusal(folder, cpu_plan)
 
 
 def test_free_gives_a_network_back(toy, cpu_plan):
@@ -178,6 +199,10 @@ def test_foreign_classes_are_refused(folder, cpu_plan, change):
         ("transformer", {"num_attention_heads": "many"}),
         ("transformer", {"_class_name": "Evil"}),
         ("transformer", {"norm_type": "layer_norm"}),
+        ("transformer", {"kv_compression": {"sampling": "conv", "ratio": 1 << 30}}),
+        ("transformer", {"kv_compression": {"sampling": "evil", "ratio": 2}}),
+        ("transformer", {"kv_compression": {"sampling": "conv", "ratio": 2, "layers": 7}}),
+        ("transformer", {"kv_compression": "conv"}),
         ("text_encoder", {"num_layers": 100_000}),
         ("text_encoder", {"dense_act_fn": "evil"}),
         ("vae", {"layers_per_block": 100_000}),

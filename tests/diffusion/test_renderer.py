@@ -119,6 +119,32 @@ def test_a_native_size_is_not_resampled(toy, cpu_plan, request_for):
     assert rendering.seconds > 0
 
 
+def test_kv_compression_draws_another_picture_and_is_recorded(toy, cpu_plan, request_for):
+    renderer = NetworkRenderer(cpu_plan, toy)
+    asked = [request_for(kv_compression=value) for value in ("off", "2", "auto", "2", "off")]
+    off, pooled, auto, again, last = renderer.render(asked, on_progress=lambda event: None)
+    expected = {"sampling": "pool", "ratio": 2, "layers": [1], "qk_norm": False}
+    assert pooled.provenance["kv_compression"] == again.provenance["kv_compression"] == expected
+    # Automatic begins at 7 tokens a channel, and the toy has 24 channels.
+    assert auto.provenance["kv_compression"] == expected
+    assert [picture.provenance["kv_compression"] for picture in (off, last)] == ["off", "off"]
+    assert all(np.array_equal(pixels_of(pooled), pixels_of(other)) for other in (auto, again))
+    assert np.array_equal(pixels_of(off), pixels_of(last))
+    assert not np.array_equal(pixels_of(off), pixels_of(pooled))
+
+
+def test_a_model_trained_with_compression_draws_with_its_own(tmp_path, cpu_plan, request_for):
+    own = {"sampling": "conv", "ratio": 2, "layers": [1], "qk_norm": False}
+    installed = locate(str(build_toy_model(tmp_path / "model", kv_compression=own)))
+    pictures = draw(
+        cpu_plan, installed, *(request_for(kv_compression=value) for value in ("off", "auto", "2"))
+    )
+    assert [picture.provenance["kv_compression"] for picture in pictures] == [own] * 3
+    assert all(np.array_equal(pixels_of(pictures[0]), pixels_of(other)) for other in pictures)
+    with pytest.raises(PixartError, match="trained with"):
+        draw(cpu_plan, installed, request_for(kv_compression="4"))
+
+
 def test_progress_tells_every_stage_in_order(toy, cpu_plan, request_for):
     events = []
     renderer = NetworkRenderer(cpu_plan, toy)

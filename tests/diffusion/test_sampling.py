@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from pixart_cli.diffusion import schedulers
-from pixart_cli.diffusion.sampling import draw_noise, guided, micro_conditions, sample
+from pixart_cli.diffusion.sampling import (
+    EXACT,
+    Shortcuts,
+    draw_noise,
+    guided,
+    micro_conditions,
+    sample,
+)
 from tests.toy_model import toy_transformer
 
 CONFIG = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
@@ -16,14 +23,14 @@ def transformer():
     return toy_transformer().eval().requires_grad_(requires_grad=False)
 
 
-def denoise(transformer, *embeds, guidance=4.5, name="dpm++", seed=1):
+def denoise(transformer, *embeds, guidance=4.5, name="dpm++", seed=1, shortcuts=EXACT):
     generator = torch.Generator().manual_seed(seed)
     steps = []
     latents = sample(
         transformer, schedulers.build(name, CONFIG, 3), embeds=embeds, guidance_scale=guidance,
         latents=draw_noise(generator, 4, 48, 32),
         generator=generator if schedulers.RULES[name].stochastic else None,
-        device="cpu", on_step=lambda done, total: steps.append((done, total)),
+        on_step=lambda done, total: steps.append((done, total)), shortcuts=shortcuts,
     )  # fmt: skip
     return latents, steps
 
@@ -81,8 +88,40 @@ def test_noisy_rules_follow_the_seed(transformer, name):
 
 def test_micro_conditions_are_for_those_who_know_them(transformer):
     latents = torch.zeros(1, 4, 4, 6)
-    assert set(micro_conditions(transformer, latents, 2, "cpu", torch.float32).values()) == {None}
+    assert set(micro_conditions(transformer, latents, torch.float32).values()) == {None}
     alpha = toy_transformer(sample_size=128, use_additional_conditions=True)
-    told = micro_conditions(alpha, latents, 2, "cpu", torch.float32)
-    assert told["resolution"].tolist() == [[32, 48]] * 2
-    assert told["aspect_ratio"].flatten().tolist() == pytest.approx([2 / 3] * 2)
+    told = micro_conditions(alpha, latents, torch.float32)
+    assert told["resolution"].tolist() == [[32, 48]]
+    assert told["aspect_ratio"].flatten().tolist() == pytest.approx([2 / 3])
+
+
+def batches(transformer, **options):
+    """How many branches each step computes."""
+    seen = []
+    hook = transformer.norm_out.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.randn(1, 16, generator=generator), torch.randn(5, 16, generator=generator)
+    latents, _ = denoise(transformer, *texts, **options)
+    hook.remove()
+    return seen, latents
+
+
+def test_guidance_can_end_early(transformer):
+    seen, whole = batches(transformer)
+    assert seen == [2, 2, 2]
+    seen, early = batches(transformer, shortcuts=Shortcuts(guidance_until=2 / 3))
+    assert seen == [2, 2, 1]
+    assert not torch.equal(whole, early)
+    seen, never = batches(transformer, shortcuts=Shortcuts(guidance_until=0))
+    assert seen == [1, 1, 1]
+    generator = torch.Generator().manual_seed(0)
+    _, text = torch.randn(1, 16, generator=generator), torch.randn(5, 16, generator=generator)
+    assert torch.allclose(never, denoise(transformer, text)[0], atol=1e-5)
+
+
+def test_first_block_caching_is_off_unless_asked_for(transformer):
+    _, exact = batches(transformer)
+    _, never = batches(transformer, shortcuts=Shortcuts(first_block=1e-9))
+    _, always = batches(transformer, shortcuts=Shortcuts(first_block=1e9))
+    assert torch.allclose(exact, never, atol=1e-5)
+    assert not torch.allclose(exact, always, atol=1e-5)

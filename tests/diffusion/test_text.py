@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixart_cli.diffusion.text import cut_off, encode, normalise, pad, unknown_words
+from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
 from tests.toy_model import toy_text_encoder, toy_tokenizer
 
 
@@ -37,13 +37,6 @@ def test_case_and_space_around_do_not_matter(tokenizer, text_encoder):
     assert normalise("  A Red SUN\n") == "a red sun"
     first, second = (encode(tokenizer, text_encoder, p, max_tokens=32) for p in (" A Red SUN ", "a red sun"))
     assert torch.equal(first, second)
-
-
-def test_pad_masks_what_it_adds():
-    batch, mask = pad([torch.ones(1, 4), torch.ones(3, 4)])
-    assert batch.shape == (2, 3, 4)
-    assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
-    assert torch.equal(batch.sum(dim=(1, 2)), torch.tensor([4.0, 12.0]))
 
 
 @pytest.mark.parametrize(

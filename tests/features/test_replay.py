@@ -31,6 +31,15 @@ def test_the_order_is_the_record(drawn):
     assert order.plan.device == "cpu"
 
 
+def test_kv_compression_is_drawn_again_or_refused(pixart, stand_in, tmp_path):
+    asked = ("--kv-compression", 8, "-m", "sigma-2k")
+    assert pixart("gen", "sun", "-r", "64x48", "-o", "x.png", *asked).code == 0
+    order, record = replay.order_of(tmp_path / "x.png", model=None, device="cpu", memory="full")
+    assert order.jobs[0].request.kv_compression == record.request.kv_compression == "8"
+    with pytest.raises(PixartError, match="mini cannot be drawn with kv_compression 8"):
+        replay.order_of(tmp_path / "x.png", model="mini", device="cpu", memory="full")
+
+
 def test_exact_close_and_different(drawn, stand_in):
     assert (again(drawn, stand_in).verdict, again(drawn, stand_in).psnr) == ("exact", math.inf)
     stand_in.shift = 1
