@@ -44,13 +44,32 @@ def toy_text_encoder(vocabulary_size: int) -> T5EncoderModel:
     return T5EncoderModel(config)
 
 
-def toy_vae() -> AutoencoderKL:
-    """An 8x autoencoder with four one-layer stages."""
+def toy_vae(
+    channels: tuple[int, ...] = (8, 8, 16, 16),
+    *,
+    layers: int = 1,
+    groups: int = 4,
+    mid_attention: bool = True,
+) -> AutoencoderKL:
+    """An 8x autoencoder with four one-layer stages, or of another shape."""
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1, norm_num_groups=4, sample_size=256, scaling_factor=0.5,
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=layers, norm_num_groups=groups, mid_block_add_attention=mid_attention,
+        sample_size=256, scaling_factor=0.5,
     )  # fmt: skip
+
+
+def lively_vae(*args: Any, seed: int = 0, **kwargs: Any) -> AutoencoderKL:
+    """A :func:`toy_vae` for inference whose norms scale and shift, so that statistics matter."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        vae = toy_vae(*args, **kwargs)
+        for parameter in vae.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return vae.eval().requires_grad_(requires_grad=False)
 
 
 def toy_transformer(

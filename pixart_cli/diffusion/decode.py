@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.architecture import is_known
+from pixart_cli.diffusion.estimate import in_bands
 from pixart_cli.diffusion.memory import cast
+from pixart_cli.diffusion.tiled_decode import decode_exact
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -28,10 +31,12 @@ def is_picture(tensor: torch.Tensor) -> bool:
 def decode(vae: AutoencoderKL, latents: torch.Tensor) -> tuple[torch.Tensor, str]:
     """Pixels (H, W, 3), float32 in [0, 1] on the CPU, and the precision they were decoded in.
 
-    A decode that overflows in half precision is done once more in float32, of the same latents.
+    A decode that overflows in half precision is done once more in float32, of the same latents. Where a
+    whole decode would take much memory it is done in bands, which gives the same picture.
 
     Raises:
-        PixartError: "picture-invalid" when `latents` or, after the retry, the pixels are no picture.
+        PixartError: "picture-invalid" when `latents` or, after the retry, the pixels are no picture;
+            "disk" when memory is short and the disk full.
     """
     if not is_picture(latents):
         raise invalid("the latents")
@@ -51,7 +56,12 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> tuple[torch.Tensor, str
 def _decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
     parameter = next(vae.parameters())
-    pixels: torch.Tensor = vae.decode(scaled.to(parameter.device, parameter.dtype), return_dict=False)[0][0]
+    scaled = scaled.to(parameter.device, parameter.dtype)
+    channels = vae.config.block_out_channels
+    enlarged = 4 ** (len(channels) - 1) * scaled[0, 0].numel()
+    if in_bands(channels[0], enlarged, parameter.dtype.itemsize) and is_known(vae):
+        return decode_exact(vae, scaled)[0]
+    pixels: torch.Tensor = vae.decode(scaled, return_dict=False)[0][0]
     return pixels
 
 

@@ -1,7 +1,8 @@
 """Rules of thumb for memory and time, from parameter and token counts. Estimates, never promises.
 
 Sources: the counts of Chen et al. (2024), arXiv 2403.04692; FLOPs by the usual two per weight and token
-plus 4 N² d per attention; activation peaks measured on the real classes at 512 and 1024 pixels.
+plus 4 N² d per attention; activation peaks measured on the real classes at 512 and 1024 pixels. The
+decode in bands is taken where its maps wait on the device; with less memory they are spilled from it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ from typing import Final
 from pixart_cli.core.catalog import ModelSpec
 
 _TYPICAL_PROMPT_TOKENS: Final = 40
+# Full-size feature maps at the peak of a decode, measured: whole, and in bands (two wait, one by one).
+_MAPS_WHOLE, _MAPS_IN_BANDS = 7.5, 2.0
+# The bands themselves, weights in another order, keys and values: on the processor 40 to 120 MiB were
+# measured, but an accelerator's bands are taller.
+_BANDS_BYTES: Final = 200 << 20
+# A whole decode that takes no more than this is left whole.
+_WHOLE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +75,7 @@ def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -
     denoise = (
         24 * tokens * shape.width * item
     )  # the feed-forward layer is four times as wide; two copies live
-    decode = 7.5 * pixels * shape.vae_channels * vae_item  # measured: 7.5 full-size feature maps
+    decode = decode_bytes(shape.vae_channels, pixels, vae_item)
     images = shape.transformer * item + shape.vae * vae_item
     text = shape.text_encoder * item
     return {
@@ -75,6 +83,21 @@ def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -
         "offload": int(max(text, shape.transformer * item + denoise, shape.vae * vae_item + decode)),
         "low": int(max(text / 20, denoise)),
     }
+
+
+def in_bands(channels: int, pixels: int, item: int) -> bool:
+    """Whether a decode to `pixels`, by a VAE of `channels` at full size, is better done in bands.
+
+    The answer does not look at free memory, so the same request is always computed the same way.
+    """
+    return _MAPS_WHOLE * pixels * channels * item > _WHOLE_BYTES
+
+
+def decode_bytes(channels: int, pixels: int, item: int) -> float:
+    """Expected peak of a decode in bytes, weights aside; `item` is bytes a number."""
+    if in_bands(channels, pixels, item):
+        return _MAPS_IN_BANDS * pixels * channels * item + _BANDS_BYTES
+    return _MAPS_WHOLE * pixels * channels * item
 
 
 def delivered_bytes(width: int, height: int) -> int:

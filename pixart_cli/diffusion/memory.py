@@ -10,11 +10,15 @@ import torch
 
 from pixart_cli.diffusion.device import MemoryPlan
 
-# torch's processor allocator raises a plain RuntimeError; MPS does too.
+# torch's processor allocator raises a plain RuntimeError; MPS, cuBLAS and pinned memory do too, and
+# oneDNN says no more than this when it can have no memory for the code or the scratch of a convolution.
 _SIGNS: Final = (
     "DefaultCPUAllocator: can't allocate memory",
     "not enough memory",
     "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "could not create a primitive",
 )
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion import estimate
 from pixart_cli.diffusion.decode import decode, is_picture
 from tests.toy_model import toy_vae
 
@@ -17,6 +18,13 @@ def vae():
 @pytest.fixture
 def latents():
     return torch.randn(1, 4, 6, 4, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(params=["whole", "in bands"])
+def way(request, monkeypatch):
+    """Toys are decoded whole; in bands only where nothing is small enough for that."""
+    if request.param == "in bands":
+        monkeypatch.setattr(estimate, "_WHOLE_BYTES", 0)
 
 
 def code_of(function, *args):
@@ -35,6 +43,25 @@ def test_decodes_to_rows_columns_and_unit_range(vae, latents):
     assert torch.equal(pixels, expected.clamp(0, 1).permute(1, 2, 0))
 
 
+def test_a_large_picture_is_decoded_in_bands_to_the_same_pixels(vae, latents, monkeypatch):
+    whole, _ = decode(vae, latents)
+    monkeypatch.setattr(estimate, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(vae, "decode", None)
+    found, dtype = decode(vae, latents)
+    assert (dtype, found.shape, found.is_contiguous()) == ("float32", whole.shape, True)
+    assert (found - whole).abs().max() < 0.02 / 255
+    assert torch.equal(decode(vae, latents)[0], found)
+
+
+def test_a_vae_with_unknown_parts_is_decoded_whole(vae, latents, monkeypatch):
+    monkeypatch.setattr(estimate, "_WHOLE_BYTES", 0)
+    whole, _ = decode(vae, latents)
+    vae.decoder.conv_act = torch.nn.Sequential(vae.decoder.conv_act)
+    found, _ = decode(vae, latents)
+    assert torch.allclose(found, whole, atol=1e-4)
+
+
+@pytest.mark.usefixtures("way")
 def test_shift_factor_is_added(vae, latents):
     plain, _ = decode(vae, latents)
     vae.register_to_config(shift_factor=0.25)
@@ -48,6 +75,7 @@ def test_broken_latents_are_refused(vae, latents, value):
     assert code_of(decode, vae, latents) == "picture-invalid"
 
 
+@pytest.mark.usefixtures("way")
 def test_overflow_in_half_is_decoded_again_in_float32(vae, latents):
     with torch.no_grad():
         vae.decoder.conv_in.weight.mul_(3e4)
@@ -61,6 +89,7 @@ def test_overflow_in_half_is_decoded_again_in_float32(vae, latents):
     assert (pixels - exact).abs().mean() < 0.02
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nan_weights_are_refused_after_the_retry(vae, latents, dtype):
     with torch.no_grad():
@@ -68,6 +97,7 @@ def test_nan_weights_are_refused_after_the_retry(vae, latents, dtype):
     assert code_of(decode, vae.to(dtype), latents) == "picture-invalid"
 
 
+@pytest.mark.usefixtures("way")
 def test_a_constant_picture_is_none_but_a_black_one_is(vae, latents):
     with torch.no_grad():
         vae.decoder.conv_out.weight.mul_(1e-3)

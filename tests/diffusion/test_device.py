@@ -56,13 +56,13 @@ def test_every_machine_has_its_plan(machine, spec, device, dtype, offload):
 
 
 def test_offload_is_chosen_where_it_is_what_fits():
-    spec = catalog()["sigma-2k"]
+    # With T5 its encoder, alone on the device first, is the peak of both: here it is the small model.
     full, offload = (
-        plan(with_gpu(T4), spec, 3840, 2160, memory=memory).estimate_bytes for memory in ("full", "offload")
+        plan(with_gpu(T4), MINI, 256, 256, memory=memory).estimate_bytes for memory in ("full", "offload")
     )
     assert offload < full
     between = dataclasses.replace(T4, free_bytes=int((full + offload) / 2 / 0.9))
-    assert plan(with_gpu(between), spec, 3840, 2160).offload == "offload"
+    assert plan(with_gpu(between), MINI, 256, 256).offload == "offload"
 
 
 def test_what_is_asked_for_is_done():

@@ -15,6 +15,8 @@ from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device
         (MemoryError("Unable to allocate 3 GiB"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("could not create a primitive"), True),
         (RuntimeError("size of tensor a (5) must match"), False),
         (ValueError("DefaultCPUAllocator: can't allocate memory"), False),
     ],
