@@ -3,7 +3,7 @@
 diffusers' tiling lets every tile have its own normalisation and attention, which shifts colour and
 contrast from tile to tile. Here every GroupNorm takes its statistics from the whole picture and the
 attention sees the whole latent, so that the result is the plain one, but for rounding.
-docs/decisions/0007 says how.
+docs/decisions/0009 says how.
 """
 
 from __future__ import annotations
