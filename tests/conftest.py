@@ -17,8 +17,9 @@ import pytest
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 
-# A shell starts what runs in its background with Ctrl-C ignored, and children would inherit that.
+# What runs in a shell's background, or under nohup, ignores these, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
