@@ -29,6 +29,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
+def return_unused(device: str) -> None:
+    """Give back to the system what torch keeps on `device` for later; on the processor it keeps nothing."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
 @contextmanager
 def on_device(network: torch.nn.Module, plan: MemoryPlan) -> Iterator[None]:
     """`network` ready to run on the plan's device while the block lasts.

@@ -28,6 +28,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
+from pixart_cli.diffusion.memory import return_unused
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 from pixart_cli.diffusion.weights import Installed, read_json, weight_files
 
@@ -83,10 +84,7 @@ class Components:
         for name in names:
             self._networks.pop(name, None)
         gc.collect()
-        if self.plan.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-        elif self.plan.device == "mps":
-            torch.mps.empty_cache()
+        return_unused(self.plan.device)
 
     def _get(self, name: str) -> Any:
         if name not in self._networks:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import torch
 
 from pixart_cli.diffusion.bands import Rows
-from pixart_cli.diffusion.memory import is_out_of_memory
+from pixart_cli.diffusion.memory import is_out_of_memory, return_unused
 from pixart_cli.diffusion.spill import Place, lower_tier
 
 # A processor gains nothing from more; an accelerator wants to be filled.
@@ -105,10 +105,7 @@ class Store:
                     f"memory ran out on {self.place.device}, a row at a time: {trouble}"
                 )
             self._halvings += 1
-        if self.place.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.place.device.type == "mps":
-            torch.mps.empty_cache()
+        return_unused(self.place.device.type)
 
     def _step_down(self) -> bool:
         """Move every map to the next tier that takes them; False below the last."""

@@ -51,3 +51,9 @@ def request_for(toy: Installed, small_bin: tuple[int, int]) -> Callable[..., Gen
         num_inference_steps=3, guidance_scale=4.5, scheduler="dpm++", seed=7,
     )  # fmt: skip
     return lambda **changes: dataclasses.replace(base, **changes)
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    """A small feature map, (1, 3, 10, 4)."""
+    return torch.randn(1, 3, 10, 4, generator=torch.Generator().manual_seed(0))

@@ -5,6 +5,7 @@ import torch
 
 from pixart_cli.diffusion.bands import Rows
 from pixart_cli.diffusion.spill import Place
+from tests.feature_maps import fill
 
 CPU = torch.device("cpu")
 
@@ -13,17 +14,6 @@ CPU = torch.device("cpu")
 def place(request, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return Place(CPU, torch.float32, request.param)
-
-
-@pytest.fixture
-def picture():
-    return torch.randn(1, 3, 10, 4, generator=torch.Generator().manual_seed(0))
-
-
-def fill(rows, picture, *heights):
-    for piece in picture.split(heights, dim=2):
-        rows.put(piece)
-    return rows
 
 
 def poured(rows):

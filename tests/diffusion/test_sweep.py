@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pixart_cli.diffusion.sweep import Store
+from tests.feature_maps import fill
 
 CPU = torch.device("cpu")
 NO_MEMORY = (
@@ -11,17 +12,6 @@ NO_MEMORY = (
     RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
     MemoryError(),
 )
-
-
-@pytest.fixture
-def picture():
-    return torch.randn(1, 3, 10, 4, generator=torch.Generator().manual_seed(0))
-
-
-def fill(rows, picture, *heights):
-    for piece in picture.split(heights, dim=2):
-        rows.put(piece)
-    return rows
 
 
 def copy(rows):

@@ -42,12 +42,6 @@ def start_as_average(vae: AutoencoderKL) -> None:
         _quieten(module)
     _enter(encoder.conv_in, AXES)
     _enter(decoder.conv_in, torch.eye(4)[:3] / GAIN)
-    for block in (*encoder.down_blocks, *decoder.up_blocks):
-        for sampler in (
-            *(getattr(block, "downsamplers", None) or ()),
-            *(getattr(block, "upsamplers", None) or ()),
-        ):
-            _pass_on(sampler.conv)
     _leave(encoder.conv_out, torch.eye(3), GAIN * _scale_before(encoder))
     _bias(encoder.conv_out)[4:] = LOG_VARIANCE
     _leave(decoder.conv_out, AXES.T, _scale_before(decoder))
