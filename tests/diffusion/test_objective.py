@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from pixart_cli.diffusion.objective import add_noise, alphas_cumprod, noise_weight, sample_timesteps
+from pixart_cli.diffusion.objective import (
+    add_noise,
+    alphas_cumprod,
+    sample_timesteps,
+    velocity,
+    velocity_weight,
+)
 
 
 def test_the_schedule_is_linear_in_beta() -> None:
@@ -27,10 +33,35 @@ def test_noise_and_signal_share_the_variance() -> None:
     assert torch.allclose(mixed[1], torch.full((1, 2, 2), 0.6 - 0.8))
 
 
+def test_picture_and_noise_come_back_from_the_velocity() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(3, 2, 4, 4, generator=generator) for _ in range(2))
+    alpha_bar = torch.tensor([0.99, 0.5, 4e-5])
+    mixed, v = add_noise(x, noise, alpha_bar), velocity(x, noise, alpha_bar)
+    a, s = alpha_bar.sqrt().view(-1, 1, 1, 1), (1.0 - alpha_bar).sqrt().view(-1, 1, 1, 1)
+    assert torch.allclose(a * mixed - s * v, x, atol=1e-5)
+    assert torch.allclose(s * mixed + a * v, noise, atol=1e-5)
+
+
 def test_weights_by_noise_level() -> None:
     snr = torch.tensor([50.0, 5.0, 2.0, 1.0, 0.1, 0.001])
-    weight = noise_weight(snr / (1.0 + snr))
-    assert weight.tolist() == pytest.approx([0.1, 1.0, 1.0, 1.0, 10.0, 75.0], rel=1e-3)
+    alpha_bar = snr / (1.0 + snr)
+    of_the_picture = velocity_weight(alpha_bar) / (1.0 - alpha_bar)
+    assert of_the_picture.tolist() == pytest.approx([5.0, 5.0, 2.0, 1.0, 1.0, 1.0], rel=1e-3)
+
+
+def test_the_sampler_walks_back_along_the_true_velocity() -> None:
+    """The scheduler that is saved must read the network's output as this objective trains it."""
+    from pixart_cli.features.train.export import build_scheduler
+
+    scheduler, alpha_bar = build_scheduler(), alphas_cumprod()
+    scheduler.set_timesteps(20)
+    generator = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(1, 4, 4, 4, generator=generator) for _ in range(2))
+    latents = add_noise(x, noise, alpha_bar[scheduler.timesteps[:1]])
+    for timestep in scheduler.timesteps:
+        latents = scheduler.step(velocity(x, noise, alpha_bar[timestep[None]]), timestep, latents).prev_sample
+    assert torch.allclose(latents, x, atol=0.02)
 
 
 def test_half_of_the_timesteps_are_late() -> None:

@@ -17,7 +17,13 @@ import torch
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
 
-from pixart_cli.diffusion.objective import add_noise, alphas_cumprod, noise_weight, sample_timesteps
+from pixart_cli.diffusion.objective import (
+    add_noise,
+    alphas_cumprod,
+    sample_timesteps,
+    velocity,
+    velocity_weight,
+)
 from pixart_cli.features.train.autoencoder import to_tensor
 from pixart_cli.features.train.caption import write_caption
 from pixart_cli.features.train.draw import draw
@@ -119,7 +125,7 @@ def batch_of_step(
 
 
 class DenoisingLoss(nn.Module):
-    """Weighted noise-prediction error of one batch (arXiv 2303.09556 over arXiv 2006.11239)."""
+    """Weighted velocity error of one batch (arXiv 2303.09556 over arXiv 2202.00512)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +151,8 @@ class DenoisingLoss(nn.Module):
             timestep=timesteps,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
         ).sample
-        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
-        weight = noise_weight(alpha_bar)
+        wanted = velocity(latents, noise, alpha_bar)
+        error = (predicted.float() - wanted).square().mean(dim=(1, 2, 3))
+        weight = velocity_weight(alpha_bar)
         total: Tensor = (weight * error).sum() / weight.sum()
         return total

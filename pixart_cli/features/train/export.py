@@ -32,6 +32,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         beta_start=BETA_START,
         beta_end=BETA_END,
         beta_schedule="linear",
+        prediction_type="v_prediction",
         algorithm_type="dpmsolver++",
         solver_order=2,
     )

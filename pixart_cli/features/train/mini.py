@@ -27,12 +27,8 @@ Report = Callable[[str], None]
 Size = tuple[int, int]
 
 # (width, height) and share: at full size bins of the 256-pixel table for screens, paper and squares; before
-# that about their halves and quarters. Positions span the same range at every size (arXiv 2403.04692, §3),
+# that about their halves. Positions span the same range at every size (arXiv 2403.04692, §3),
 # so a stage goes on where the smaller one ended.
-TINY_SIZES: Sequence[tuple[Size, float]] = (
-    ((64, 64), 0.34), ((80, 48), 0.24), ((48, 80), 0.2), ((80, 64), 0.08), ((64, 80), 0.08),
-    ((96, 48), 0.03), ((48, 96), 0.03),
-)  # fmt: skip
 SMALL_SIZES: Sequence[tuple[Size, float]] = (
     ((128, 128), 0.26), ((176, 96), 0.24), ((96, 176), 0.08), ((144, 112), 0.12), ((112, 144), 0.2),
     ((192, 80), 0.06), ((80, 192), 0.04),
@@ -66,15 +62,11 @@ class Lesson:
 
 LESSONS: Sequence[Lesson] = (
     Lesson(
-        name="tiny", sizes=TINY_SIZES, pictures=40_000, steps=1400, batch=64, learning_rate=1e-3,
-        ema_decay=0.998,
+        name="small", sizes=SMALL_SIZES, pictures=40_000, steps=5400, batch=32, learning_rate=8e-4,
+        ema_decay=0.999,
     ),
     Lesson(
-        name="small", sizes=SMALL_SIZES, pictures=28_000, steps=4300, batch=32, learning_rate=4e-4,
-        ema_decay=0.9985,
-    ),
-    Lesson(
-        name="full", sizes=FULL_SIZES, pictures=10_000, steps=1100, batch=16, learning_rate=2.5e-4,
+        name="full", sizes=FULL_SIZES, pictures=12_000, steps=2000, batch=16, learning_rate=3e-4,
         ema_decay=0.998,
     ),
 )  # fmt: skip
@@ -213,7 +205,7 @@ class Teacher:
         stage.load_average()
 
     def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
-        """Stage three: noise prediction, with the words' neighbours kept alongside."""
+        """Stage three: velocity prediction, with the words' neighbours kept alongside."""
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
         stage = Stage(nn.ModuleDict(modules), lesson.settings, self.run, self.team)
 

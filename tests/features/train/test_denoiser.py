@@ -76,7 +76,7 @@ def test_a_tenth_of_the_captions_is_dropped(bucket: Bucket) -> None:
     assert texts.count("") / 3000 == pytest.approx(0.1, abs=0.02)
 
 
-def test_the_loss_of_a_blank_prediction_is_one(small_transformer: torch.nn.Module) -> None:
+def test_the_loss_of_a_blank_prediction_is_the_variance(small_transformer: torch.nn.Module) -> None:
     latents = torch.randn(64, 4, 8, 8)
     states, mask = torch.randn(64, 5, 16), torch.ones(64, 5)
     loss = DenoisingLoss()(small_transformer, latents, states, mask, torch.Generator().manual_seed(0))
