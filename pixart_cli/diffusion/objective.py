@@ -45,15 +45,21 @@ def velocity_weight(alpha_bar: Tensor, gamma: float = 5.0) -> Tensor:
 
 
 def sample_timesteps(
-    count: int, generator: torch.Generator, late_share: float = 0.5, late: int = 350
+    count: int,
+    generator: torch.Generator,
+    late_share: float = 0.5,
+    late: int = 350,
+    end: int = NUM_TRAIN_TIMESTEPS,
 ) -> Tensor:
-    """`count` timesteps spread evenly over a mixture: uniform over all, a `late_share` over late..999 only.
+    """`count` timesteps below `end`, spread evenly over a mixture: uniform over all, a `late_share` from
+    `late` on only.
 
     One random shift of an even grid, sent through the mixture's inverse distribution, so that every batch
     holds all noise levels (arXiv 2107.00630, appendix I.1).
     """
     grid = (torch.rand(1, generator=generator) + torch.arange(count)) / count
-    early = (1.0 - late_share) * late / NUM_TRAIN_TIMESTEPS  # the probability of a timestep below `late`
+    late = min(late, end)
+    early = 1.0 if late == end else (1.0 - late_share) * late / end  # the probability of one below `late`
     below = grid / early * late
-    above = late + (grid - early) / (1.0 - early) * (NUM_TRAIN_TIMESTEPS - late)
-    return torch.where(grid < early, below, above).long().clamp(0, NUM_TRAIN_TIMESTEPS - 1)
+    above = late + (grid - early) / max(1.0 - early, 1e-9) * (end - late)
+    return torch.where(grid < early, below, above).long().clamp(0, end - 1)

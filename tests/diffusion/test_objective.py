@@ -77,3 +77,12 @@ def test_every_batch_holds_all_noise_levels() -> None:
         assert steps[0] < 150
         assert steps[-1] > 900
         assert steps.diff().max() < 150
+
+
+def test_timesteps_end_where_asked() -> None:
+    steps = sample_timesteps(3000, torch.Generator().manual_seed(0), end=300)
+    assert int(steps.max()) == 299
+    assert steps.float().mean().item() == pytest.approx(150, abs=3)
+    mixed = sample_timesteps(3000, torch.Generator().manual_seed(0), end=700)
+    assert int(mixed.max()) == 699
+    assert (mixed >= 350).float().mean().item() == pytest.approx(0.75, abs=0.02)

@@ -18,6 +18,7 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor, nn
 
 from pixart_cli.diffusion.objective import (
+    NUM_TRAIN_TIMESTEPS,
     add_noise,
     alphas_cumprod,
     sample_timesteps,
@@ -26,6 +27,7 @@ from pixart_cli.diffusion.objective import (
 )
 from pixart_cli.features.train.autoencoder import to_tensor
 from pixart_cli.features.train.caption import write_caption
+from pixart_cli.features.train.close_ups import close_up
 from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.scene import Scene, sample_scene
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 HEADS, HEAD_DIM, LAYERS = 8, 32, 6
 CAPTION_DROPOUT = 0.1
 ENCODE_BATCH = 16
+CLOSE_TIMESTEPS = 300  # σ/α = 1.2: more than any refining pass starts from
 
 
 def build_transformer(caption_width: int) -> PixArtTransformer2DModel:
@@ -72,34 +75,62 @@ def training_scene(index: int, seed: int) -> Scene:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Encoded pictures of one size: `latents` (N, 4, H/8, W/8), the posterior's means, scaled."""
+    """Encoded pictures of one size: `latents` (N, 4, H/8, W/8), the posterior's means, scaled.
+
+    `close` ones are parts of larger pictures. They are learned at low noise only, for drawing detail into
+    enlarged pictures: what a picture is composed of is no business of its parts.
+    """
 
     width: int
     height: int
     indices: range
     latents: np.ndarray
+    close: bool = False
+
+    @property
+    def timesteps_end(self) -> int:
+        """The noise levels to learn are below this timestep."""
+        return CLOSE_TIMESTEPS if self.close else NUM_TRAIN_TIMESTEPS
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Latents (B, 4, h, w), their captions (some dropped to ""), the generator for the step's noise."""
+
+    latents: Tensor
+    texts: list[str]
+    generator: torch.Generator
+    timesteps_end: int = NUM_TRAIN_TIMESTEPS
 
 
 def encode_bucket(
-    vae: AutoencoderKL, scale: float, size: tuple[int, int], indices: range, seed: int, path: Path
+    vae: AutoencoderKL,
+    scale: float,
+    size: tuple[int, int],
+    indices: range,
+    seed: int,
+    path: Path,
+    *,
+    close: bool = False,
 ) -> Bucket:
     """The bucket from `path`, or drawn, encoded and saved there; continues a half-written one."""
     width, height = size
+    picture = close_up if close else draw
     shape = (len(indices), 4, height // 8, width // 8)
     done_path = path.with_suffix(".done")
     done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
     if done and done == len(indices):  # whole: other processes may be reading it
-        return Bucket(width, height, indices, np.load(path, mmap_mode="r"))
+        return Bucket(width, height, indices, np.load(path, mmap_mode="r"), close)
     store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
     for start in range(done, len(indices), ENCODE_BATCH):
         part = indices[start : start + ENCODE_BATCH]
-        pictures = to_tensor([draw(training_scene(i, seed), width, height, seed=i) for i in part])
+        pictures = to_tensor([picture(training_scene(i, seed), width, height, seed=i) for i in part])
         store[start : start + len(part)] = _encode(vae, pictures, scale)
         stop = start + len(part)
         if start // ENCODE_BATCH % 32 == 31 or stop == len(indices):
             store.flush()
             done_path.write_text(str(stop))
-    return Bucket(width, height, indices, store)
+    return Bucket(width, height, indices, store, close)
 
 
 @torch.no_grad()
@@ -110,10 +141,8 @@ def _encode(vae: AutoencoderKL, pictures: Tensor, scale: float) -> np.ndarray:
     return np.asarray((posterior.mean.float() * scale).cpu().half().numpy())
 
 
-def batch_of_step(
-    buckets: Sequence[Bucket], *, count: int, chance: str, seed: int
-) -> tuple[Tensor, list[str], torch.Generator]:
-    """Latents (B, 4, h, w), their captions (some dropped to ""), and the generator for the step's noise."""
+def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str, seed: int) -> Batch:
+    """`count` pictures of one bucket; a function of `chance` alone."""
     rng = Random(chance)
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
     bucket = rng.choices(buckets, weights=[len(b.indices) for b in buckets])[0]
@@ -121,7 +150,7 @@ def batch_of_step(
     latents = torch.from_numpy(np.stack([bucket.latents[r] for r in rows])).float()
     scenes = [training_scene(bucket.indices[r], seed) for r in rows]
     texts = ["" if rng.random() < CAPTION_DROPOUT else write_caption(scene, rng).text for scene in scenes]
-    return latents, texts, generator
+    return Batch(latents, texts, generator, bucket.timesteps_end)
 
 
 class DenoisingLoss(nn.Module):
@@ -139,9 +168,10 @@ class DenoisingLoss(nn.Module):
         states: Tensor,
         mask: Tensor,
         generator: torch.Generator,
+        timesteps_end: int = NUM_TRAIN_TIMESTEPS,
     ) -> Tensor:
         """Latents (B, 4, h, w); text states (B, T, D) with mask (B, T). Gives a scalar."""
-        timesteps = sample_timesteps(len(latents), generator).to(latents.device)
+        timesteps = sample_timesteps(len(latents), generator, end=timesteps_end).to(latents.device)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         alpha_bar = self.schedule[timesteps]
         predicted = transformer(

@@ -42,7 +42,10 @@ AUXILIARY_WEIGHT = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """One stage of denoising: `pictures` drawn in `sizes`, `steps` of `batch` of them."""
+    """One stage of denoising: `pictures` drawn in `sizes`, `steps` of `batch` of them.
+
+    `close_ups` is the share of the pictures that are parts of larger ones, of the first size.
+    """
 
     name: str
     sizes: Sequence[tuple[Size, float]]
@@ -51,6 +54,7 @@ class Lesson:
     batch: int
     learning_rate: float
     ema_decay: float
+    close_ups: float = 0.0
 
     @property
     def settings(self) -> StageSettings:
@@ -66,8 +70,8 @@ LESSONS: Sequence[Lesson] = (
         ema_decay=0.999,
     ),
     Lesson(
-        name="full", sizes=FULL_SIZES, pictures=12_000, steps=2000, batch=16, learning_rate=3e-4,
-        ema_decay=0.998,
+        name="full", sizes=FULL_SIZES, pictures=14_000, steps=2000, batch=16, learning_rate=3e-4,
+        ema_decay=0.998, close_ups=0.15,
     ),
 )  # fmt: skip
 
@@ -93,6 +97,12 @@ class Coder:
     seed: int
     team: Team
 
+    def bucket(self, part: _Part) -> Bucket:
+        """The latents of `part`, from its file or encoded now."""
+        return denoiser.encode_bucket(
+            self.vae, self.scale, part.size, part.indices, self.seed, part.path, close=part.close
+        )
+
 
 def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
     """Train every stage that is not finished in `run` and save the model to `out`."""
@@ -109,7 +119,7 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
     first = 0
     for lesson in recipe.lessons:
         indices = range(first, first + lesson.pictures)
-        buckets = _encode(run, lesson.name, lesson.sizes, indices, coder)
+        buckets = _encode(run, lesson, indices, coder)
         report(f"{lesson.name}: {lesson.pictures} pictures encoded")
         teacher.learn_to_draw(buckets, lesson)
         first = indices.stop
@@ -160,20 +170,38 @@ def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team
     stage.load_average()
 
 
-def _encode(
-    run: Path, name: str, sizes: Sequence[tuple[Size, float]], indices: range, coder: Coder
-) -> list[Bucket]:
-    """The pictures of `indices`, shared out over `sizes`; each process encodes some of the buckets."""
+@dataclass(frozen=True)
+class _Part:
+    """Pictures of one size, and the file that their latents are in."""
+
+    size: Size
+    indices: range
+    path: Path
+    close: bool = False
+
+
+def _parts(run: Path, lesson: Lesson, indices: range) -> list[_Part]:
+    """The pictures of `indices`, shared out over the sizes of `lesson`; close-ups last."""
     parts, start = [], indices.start
-    for (width, height), share in sizes:
-        stop = start + round(share * len(indices))
-        parts.append(((width, height), range(start, stop), run / f"{name}-{width}x{height}.npy"))
+    whole = round((1.0 - lesson.close_ups) * len(indices))
+    for (width, height), share in lesson.sizes:
+        stop = start + round(share * whole)
+        parts.append(_Part((width, height), range(start, stop), run / f"{lesson.name}-{width}x{height}.npy"))
         start = stop
+    if lesson.close_ups:
+        path = run / f"{lesson.name}-close.npy"
+        parts.append(_Part(lesson.sizes[0][0], range(start, indices.stop), path, close=True))
+    return parts
+
+
+def _encode(run: Path, lesson: Lesson, indices: range, coder: Coder) -> list[Bucket]:
+    """The lesson's buckets; each process encodes some of them."""
+    parts = _parts(run, lesson, indices)
     for number, part in enumerate(parts):
         if number % coder.team.size == coder.team.rank:
-            denoiser.encode_bucket(coder.vae, coder.scale, *part[:2], coder.seed, part[2])
+            coder.bucket(part)
     coder.team.wait()
-    return [denoiser.encode_bucket(coder.vae, coder.scale, *part[:2], coder.seed, part[2]) for part in parts]
+    return [coder.bucket(part) for part in parts]
 
 
 class Teacher:
@@ -210,15 +238,18 @@ class Teacher:
         stage = Stage(nn.ModuleDict(modules), lesson.settings, self.run, self.team)
 
         def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-            latents, texts, generator = denoiser.batch_of_step(
+            batch = denoiser.batch_of_step(
                 buckets,
                 count=self.team.share(lesson.batch),
                 chance=self.team.chance(f"{self.recipe.seed} {lesson.name} {step}"),
                 seed=self.recipe.seed,
             )
             with torch.autocast(_device().type, torch.bfloat16):
-                states, mask, words = self._read(texts)
-                drawn = self._loss(self.transformer, latents.to(_device()), states, mask, generator)
+                states, mask, words = self._read(batch.texts)
+                drawn = self._loss(
+                    self.transformer, batch.latents.to(_device()), states, mask, batch.generator,
+                    batch.timesteps_end,
+                )  # fmt: skip
             return drawn + AUXILIARY_WEIGHT * words, {"draw": drawn.item(), "words": words.item()}
 
         stage.run(loss_of_step, self.report)

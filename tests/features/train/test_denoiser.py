@@ -65,14 +65,15 @@ def test_a_half_encoded_bucket_is_continued(tmp_path: Path, monkeypatch: pytest.
 
 def test_batches_are_a_function_of_chance(bucket: Bucket) -> None:
     batches = [batch_of_step([bucket], count=6, chance=chance, seed=0) for chance in ("a", "a", "b")]
-    assert torch.equal(batches[0][0], batches[1][0])
-    assert batches[0][1] == batches[1][1]
-    assert not torch.equal(batches[0][0], batches[2][0])
-    assert batches[0][0].shape == (6, 4, 4, 6)
+    assert torch.equal(batches[0].latents, batches[1].latents)
+    assert batches[0].texts == batches[1].texts
+    assert not torch.equal(batches[0].latents, batches[2].latents)
+    assert batches[0].latents.shape == (6, 4, 4, 6)
+    assert batches[0].timesteps_end == 1000
 
 
 def test_a_tenth_of_the_captions_is_dropped(bucket: Bucket) -> None:
-    texts = batch_of_step([bucket], count=3000, chance="c", seed=0)[1]
+    texts = batch_of_step([bucket], count=3000, chance="c", seed=0).texts
     assert texts.count("") / 3000 == pytest.approx(0.1, abs=0.02)
 
 
@@ -93,3 +94,14 @@ def test_a_whole_bucket_is_only_read(tmp_path: Path) -> None:
     again = encode_bucket(vae, 0.5, (32, 32), range(3), 0, path)
     assert [file.stat().st_mtime_ns for file in files] == before
     assert again.latents.shape == (3, 4, 4, 4)
+
+
+def test_close_ups_are_other_pictures_learned_at_low_noise(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = build_autoencoder().eval()
+    whole, close = (
+        encode_bucket(vae, 0.5, (32, 32), range(2), 0, tmp_path / f"{kind}.npy", close=kind)
+        for kind in (False, True)
+    )
+    assert not np.array_equal(whole.latents, close.latents)
+    assert batch_of_step([close], count=2, chance="a", seed=0).timesteps_end == denoiser.CLOSE_TIMESTEPS
