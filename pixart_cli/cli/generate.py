@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import MAX_PROMPT_BYTES
 from pixart_cli.core.paths import here
+from pixart_cli.core.refine import DIRECT
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Settings, lay_over
 
@@ -44,6 +46,9 @@ def gen(
     guidance: options.Guidance = None,
     scheduler: options.Scheduler = None,
     kv_compression: options.KvCompression = None,
+    refine: options.Refine = None,
+    draft: options.Draft = False,
+    direct: options.Direct = False,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,
@@ -67,8 +72,18 @@ def gen(
       echo "a red sun" | pixart gen - -o - > poster.png
     """
     typed = {key: value for key, value in context.params.items() if key != "prompts"}
+    typed["refine"] = _refine(refine, draft=typed.pop("draft"), direct=typed.pop("direct"))
     settings = lay_over(typed, environ=os.environ, cwd=here())
     draw(door_of(context), settings, prompts)
+
+
+def _refine(refine: str | None, *, draft: bool, direct: bool) -> str | None:
+    """The one thing that was said of refining."""
+    said = [value for value in (refine, "off" if draft else None, "direct" if direct else None) if value]
+    if len(said) > 1:
+        what = "--refine, --draft and --direct are three words for one thing"
+        raise PixartError("usage", what, "Say one of them.")
+    return said[0] if said else None
 
 
 def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
@@ -226,11 +241,21 @@ def _plan_rows(order: Order) -> list[tuple[str, str]]:
         ("weights", _weights(order)),
         ("size", f"{request.width}x{request.height} pixels"),
         ("bin", f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"),
+        ("refine", _passes_words(order)),
         ("device", f"{plan.device}, {plan.dtype}, {plan.offload}"),
         ("memory", f"about {size_words(plan.estimate_bytes)}"),
         ("time", "unknown" if seconds is None else f"about {time_words(seconds)} a picture"),
         *(("because", reason) for reason in plan.reasons),
     ]
+
+
+def _passes_words(order: Order) -> str:
+    request, passes = order.jobs[0].request, order.passes
+    if request.refine == DIRECT:
+        return "none: the full size is sampled at once"
+    if passes:
+        return "to " + ", ".join(f"{each.width}x{each.height} at {each.strength:g}" for each in passes)
+    return "none"
 
 
 def _weights(order: Order) -> str:
@@ -250,6 +275,7 @@ def _plan_dict(order: Order) -> dict[str, Any]:
         "estimate_bytes": plan.estimate_bytes,
         "seconds_estimate": plan.seconds_estimate,
         "reasons": list(plan.reasons),
+        "refine": [dataclasses.asdict(each) for each in order.passes],
         "bin": {
             "width": drawn.width,
             "height": drawn.height,

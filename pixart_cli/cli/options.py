@@ -61,6 +61,14 @@ Steps = Annotated[int | None, _setting("steps", metavar="N")]
 Guidance = Annotated[float | None, _setting("guidance", metavar="X")]
 Scheduler = Annotated[str | None, _setting("scheduler")]
 KvCompression = Annotated[str | None, _setting("kv_compression", metavar="off|auto|RATIO")]
+Refine = Annotated[str | None, _setting("refine", metavar="auto|off|direct|N|STRENGTH")]
+Draft = Annotated[
+    bool, typer.Option("--draft", help="The base picture alone, enlarged: --refine off.", show_default=False)
+]
+Direct = Annotated[
+    bool,
+    typer.Option("--direct", help="Sample the full size at once: --refine direct.", show_default=False),
+]
 Output = Annotated[str | None, _setting("output", "-o", metavar="PATH")]
 Force = Annotated[bool | None, _setting("force", "-f")]
 Metadata = Annotated[str | None, _setting("metadata")]

@@ -16,6 +16,7 @@ _WORDS = {
     "load": "loading the model",
     "encode": "reading the prompt",
     "denoise": "drawing",
+    "refine": "refining",
     "decode": "developing",
     "resize": "enlarging",
     "write": "writing",

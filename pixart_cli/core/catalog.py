@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.refine import RefineSettings
 
 BUILT_IN: Final = "mini"
 NATIVE_SIZES: Final = (256, 512, 1024, 2048)
@@ -34,6 +35,8 @@ _ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
     "scheduler": ("*.json",),
 }
 COMPONENTS: Final = tuple(_ALLOW)
+# For a folder: what the catalogue says of PixArt-Σ at 1024 pixels.
+USUAL_REFINE: Final = RefineSettings(strengths=(0.8, 0.6), steps=(7, 6), guidance_until=0.5)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ModelSpec:
     `native` is the side in pixels it was trained at. `timesteps`, if any, replace the scheduler's own
     for exactly `default_steps` steps. `transformer_config` is what config.json must agree with.
     `rank` tells the better of two models of one native size. `kv_ratio` is the KV compression the weights
-    were trained with, 1 for none.
+    were trained with, 1 for none. `refine` is how it refines, None for a model that cannot.
     """
 
     name: str
@@ -75,6 +78,7 @@ class ModelSpec:
     license: str = "see the repository"
     timesteps: tuple[int, ...] = ()
     kv_ratio: int = 1
+    refine: RefineSettings | None = None
     note: str = ""
 
 
@@ -92,8 +96,17 @@ def _spec(name: str, row: dict[str, Any], shared: Mapping[str, Any]) -> ModelSpe
         values[f"default_{key}"] = values.pop(key)
     values["transformer_config"] = MappingProxyType(values.pop("transformer"))
     values["timesteps"] = tuple(values.get("timesteps", ()))
+    values["refine"] = _refine(values.get("refine"))
     values["parts"] = _parts(values.pop("parts", {}), shared.get(values.pop("rest", "")))
     return ModelSpec(name=name, **values)
+
+
+def _refine(row: dict[str, Any] | None) -> RefineSettings | None:
+    """A catalogue row's `refine`, its lists as tuples."""
+    if row is None:
+        return None
+    values = row | {key: tuple(row[key]) for key in ("strengths", "steps")}
+    return RefineSettings(**values)
 
 
 def _parts(own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
@@ -166,7 +179,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
         max_tokens=min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most,
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
-        kv_ratio=_kv_ratio(config.get("kv_compression")),
+        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=USUAL_REFINE,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pixart_cli.core import kv_compression
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.refine import check_refine
 
 SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm")
 MAX_SIDE: Final = 32768
@@ -51,6 +52,8 @@ class Field:
             raise self._refuse(value, "expected one of " + ", ".join(self.choices), source)
         if isinstance(value, (int, float)):
             self._check_range(value, source)
+        if self.name == "refine":
+            check_refine(str(value), source)
         return value
 
     def _check_range(self, value: float, source: str) -> None:
@@ -108,8 +111,8 @@ FIELDS: Final = (
     Field(name="kv_compression", key="kv_compression", kind=str, infotext="KV compression", default="off",
           choices=kv_compression.CHOICES,
           help="average keys and values over RxR tokens in the deep layers: faster, not exact"),
-    Field(name="refine", key="refine", kind=str, infotext="Refine", default="off", choices=("off",),
-          help="the high-resolution pass"),
+    Field(name="refine", key="refine", kind=str, infotext="Refine", default="off",
+          help="detail beyond the trained size: auto, off, direct, a number of passes, or a strength as 0.8"),
 )  # fmt: skip
 
 BY_NAME: Final = {field.name: field for field in FIELDS}

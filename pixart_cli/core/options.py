@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY, Field, shown
+from pixart_cli.core.refine import AUTO, check_refine
 from pixart_cli.core.request import check_text, refuse_unknown
 from pixart_cli.core.resolution import parse_size
 
@@ -62,8 +63,9 @@ class Setting:
             raise PixartError(
                 "usage", f"{source}: {self.key} cannot be {shown(value)}", "Expected true or false."
             )
-        if self.key == "kv_compression" and type(value) is int:
-            value = shown(value)  # a ratio may be written as a number
+        if self.key in ("kv_compression", "refine") and type(value) in (int, float):
+            # A ratio, a number of passes or a strength may be written as a number.
+            value = repr(value) if type(value) is float else shown(value)
         field = Field(
             name=self.key,
             key=self.key,
@@ -120,6 +122,11 @@ def _check_path(value: str, source: str) -> str:
     raise PixartError("output-invalid", what, "Name a file or folder.")
 
 
+def _check_refine(value: str, source: str) -> str:
+    check_refine(value, source)
+    return value
+
+
 def _check_prompt(value: str, source: str) -> str:
     check_text(value, f"{source}: prompt")
     if value.count("{prompt}") != 1:
@@ -137,6 +144,7 @@ _SPECIAL: Final = {
     "negative": _check_negative,
     "output": _check_path,
     "prompt": _check_prompt,
+    "refine": _check_refine,
 }
 
 
@@ -166,6 +174,7 @@ SETTINGS: Final = (
     _pixels("guidance"),
     _pixels("scheduler"),
     _pixels("kv_compression"),
+    replace(_pixels("refine"), default=AUTO),
     Setting(key="output", kind=str, help="a file, a folder, a template, or - for standard output"),
     Setting(key="force", kind=bool, default=False, help="overwrite what exists"),
     Setting(key="metadata", kind=str, default="full", choices=("full", "minimal", "none"),

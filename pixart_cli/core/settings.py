@@ -21,6 +21,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
 from pixart_cli.core.presets import get_preset
+from pixart_cli.core.refine import check_refine_of
 from pixart_cli.core.request import GenerationRequest, check_text
 from pixart_cli.core.resolution import Size, parse_size
 from pixart_cli.core.toml_file import place_of, read_settings
@@ -166,6 +167,7 @@ def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: C
     with naming_origin(settings, "model"):
         spec = _model(values["model"], size, installed)
     check_kv_compression(values["kv_compression"], spec)
+    check_refine_of(values["refine"], spec)
     size = size or Size(spec.native, spec.native)
     pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
     return [
@@ -208,6 +210,7 @@ def _request(
         scheduler=_or(values["scheduler"], spec.default_scheduler),
         seed=seed,
         kv_compression=values["kv_compression"],
+        refine=values["refine"],
     )
 
 

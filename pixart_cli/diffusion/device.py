@@ -11,6 +11,7 @@ from typing import Final
 
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.refine import DIRECT, OFF, direct_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import Estimate, delivered_bytes, estimate
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
@@ -70,12 +71,14 @@ def plan(
     *,
     device: str = "auto",
     memory: str = "auto",
+    refine: str = OFF,
 ) -> MemoryPlan:
     """How `machine` will draw `width` x `height` pixels with `spec`.
 
     Args:
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         memory: "auto", "full", "offload" or "low".
+        refine: as in a request.
 
     Raises:
         PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
@@ -86,7 +89,8 @@ def plan(
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
     dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
     native = choose_bin(width, height, spec.native)
-    expected = estimate(spec, native.width, native.height, dtype)
+    size = direct_size(width, height) if refine == DIRECT else (native.width, native.height)
+    expected = estimate(spec, *size, dtype, plan_passes(refine, spec, native, width, height))
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
     offload, memory_reason = _choose_offload(expected, free, memory)
     where = "the processor" if accelerator is None else accelerator.name

@@ -7,11 +7,14 @@ decode in bands is taken where its maps wait on the device; with less memory the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pixart_cli.core.catalog import ModelSpec
+if TYPE_CHECKING:
+    from pixart_cli.core.catalog import ModelSpec
+    from pixart_cli.core.refine import Pass
 
 _TYPICAL_PROMPT_TOKENS: Final = 40
 # Full-size feature maps at the peak of a decode, measured: whole, and in bands (two wait, one by one).
@@ -21,6 +24,10 @@ _MAPS_WHOLE, _MAPS_IN_BANDS = 7.5, 2.0
 _BANDS_BYTES: Final = 200 << 20
 # A whole decode that takes no more than this is left whole.
 _WHOLE_BYTES: Final = 256 << 20
+WINDOW_OVERLAP: Final = 0.25
+"""The share of a refining window's side that its neighbour covers too, at least."""
+# Of a poster's windows, those that are not plain; measured on the built-in model at 4K.
+_FLAT_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +57,47 @@ _MINI: Final = Shape(
 _OF_FAMILY: Final = {"mini": _MINI}
 
 
-def estimate(spec: ModelSpec, width: int, height: int, dtype: str) -> Estimate:
-    """What a native picture of `width` x `height` pixels takes with `spec` in `dtype`."""
+def estimate(spec: ModelSpec, width: int, height: int, dtype: str, passes: Sequence[Pass] = ()) -> Estimate:
+    """What a picture of `width` x `height` pixels, then refined by `passes`, takes with `spec` in `dtype`."""
     shape = _OF_FAMILY.get(spec.family, _XL)
     item = 4 if dtype == "float32" else 2
     branches = 2 if spec.default_guidance > 1 else 1
-    tokens = width * height / 256
+    tokens, pixels = width * height / 256, width * height
+    largest = max([pixels, *(each.width * each.height for each in passes)])
+    flops = _flops(shape, tokens, pixels, spec.default_steps * branches)
     return Estimate(
-        flops=_flops(shape, tokens, width * height, spec.default_steps * branches),
-        peak_bytes=_peaks(shape, tokens * branches, width * height, item, 2 if dtype == "bfloat16" else 4),
+        flops=flops + sum(_pass_flops(shape, each, spec.native, branches) for each in passes),
+        peak_bytes=_peaks(shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4),
     )
 
 
-def _flops(shape: Shape, tokens: float, pixels: int, forwards: int) -> float:
-    linear = 2 * shape.transformer * tokens * 0.85  # cross-attention keys and values are per text token
-    attention = 4 * tokens**2 * shape.width * shape.layers
-    decode = 9.5e6 * pixels * (shape.vae_channels / 128) ** 2  # 2.5 TFLOP at 512 x 512 with 128 channels
+def _flops(shape: Shape, tokens: float, pixels: int, forwards: float) -> float:
     encode = 2 * 2 * shape.text_encoder * _TYPICAL_PROMPT_TOKENS
-    return forwards * (linear + attention) + decode + encode
+    return forwards * _forward(shape, tokens) + _decode(shape, pixels) + encode
+
+
+def _forward(shape: Shape, tokens: float) -> float:
+    linear = 2 * shape.transformer * tokens * 0.85  # cross-attention keys and values are per text token
+    return linear + 4 * tokens**2 * shape.width * shape.layers
+
+
+def _decode(shape: Shape, pixels: int) -> float:
+    return 9.5e6 * pixels * (shape.vae_channels / 128) ** 2  # 2.5 TFLOP at 512 x 512 with 128 channels
+
+
+def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
+    """Windows in every step, and the way from pixels to latents (about half a decode) and back."""
+    count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
+    guided = branches * each.guidance_until + (1.0 - each.guidance_until)
+    forwards = count * each.steps * guided * _forward(shape, (native / 16) ** 2)
+    return forwards + 1.5 * _decode(shape, each.width * each.height)
+
+
+def windows(each: Pass, native: int) -> int:
+    """About how many windows of `native` pixels a step of the pass `each` takes, all of them computed."""
+    stride = (1.0 - WINDOW_OVERLAP) * native
+    along = (1 + math.ceil(max(0, side - native) / stride) for side in (each.width, each.height))
+    return math.prod(along)
 
 
 def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -> dict[str, int]:

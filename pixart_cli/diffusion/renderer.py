@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import torch
@@ -14,37 +13,20 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
-from pixart_cli.core.resolution import Bin, choose_bin
-from pixart_cli.diffusion import schedulers
-from pixart_cli.diffusion.decode import decode, invalid, is_picture
+from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.kv_compression import KVCompression
-from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device
+from pixart_cli.diffusion.memory import is_out_of_memory, on_device
 from pixart_cli.diffusion.pipeline import Components, load
 from pixart_cli.diffusion.provenance import describe
-from pixart_cli.diffusion.resample import Fit, resample
-from pixart_cli.diffusion.sampling import draw_noise, sample
+from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
-from pixart_cli.diffusion.transformer import kv_compressed
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
-_TOKEN_PIXELS: Final = 16 * 16
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """One picture on its way out, and what happened to it."""
-
-    pixels: torch.Tensor
-    native: Bin
-    vae_dtype: str
-    transformer_dtype: str
-    kv_compression: KVCompression | None
 
 
 class NetworkRenderer:
@@ -140,78 +122,33 @@ class NetworkRenderer:
         del encoder
         parts.free("text_encoder")
 
-    def _draw(self, request: GenerationRequest, report: Callable[[str, int, int], None]) -> _Drawn:
+    def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
         parts = self._parts()
         for step, name in enumerate(_LOADED[1:], start=2):
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
-        native = choose_bin(request.width, request.height, self.installed.spec.native)
-        tokens = native.width * native.height // _TOKEN_PIXELS
-        compressed = kv_compressed(parts.transformer, request.kv_compression, tokens=tokens)
-        with on_device(parts.transformer, self.plan), compressed as kv_compression:
-            latents, dtype = self._denoise(request, native, lambda done, of: report("denoise", done, of))
-        vae_plan = self.plan.for_vae()
-        with on_device(parts.vae, vae_plan):
-            pixels, vae_dtype = decode(parts.vae, latents.to(vae_plan.device))
-        report("decode", 1, 1)
-        return _Drawn(
-            pixels=pixels, native=native, vae_dtype=vae_dtype, transformer_dtype=dtype,
-            kv_compression=kv_compression,
-        )  # fmt: skip
+        embeds = tuple(self._embeds[text] for text in _texts(request))
+        return Cascade(parts, self.plan, self.installed.spec, embeds).draw(request, report)
 
-    def _denoise(
-        self, request: GenerationRequest, native: Bin, on_step: Callable[[int, int], None]
-    ) -> tuple[torch.Tensor, str]:
-        """Finite latents and their precision: half precision that overflows is done again in float32."""
-        transformer = self._parts().transformer
-        dtype = transformer.dtype
-        latents = self._sample(request, native, on_step)
-        if is_picture(latents):
-            return latents, str(dtype).removeprefix("torch.")
-        if dtype is torch.float32:
-            raise invalid("the latents")
-        with cast(transformer, torch.float32):
-            latents = self._sample(request, native, on_step)
-        if not is_picture(latents):
-            raise invalid("the latents")
-        return latents, "float32"
-
-    def _sample(
-        self, request: GenerationRequest, native: Bin, on_step: Callable[[int, int], None]
-    ) -> torch.Tensor:
-        parts, spec = self._parts(), self.installed.spec
-        generator = torch.Generator("cpu").manual_seed(request.seed)
-        channels = parts.transformer.config.in_channels
-        scheduler = schedulers.build(
-            request.scheduler, parts.scheduler_config, request.num_inference_steps,
-            device=self.plan.device, timesteps=spec.timesteps,
-        )  # fmt: skip
-        return sample(
-            parts.transformer,
-            scheduler,
-            embeds=tuple(self._embeds[text] for text in _texts(request)),
-            guidance_scale=request.guidance_scale,
-            latents=draw_noise(generator, channels, native.width, native.height).to(self.plan.device),
-            generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
-            on_step=on_step,
-        )
-
-    def _deliver(
-        self, drawn: _Drawn, request: GenerationRequest, report: Callable[[str, int, int], None]
-    ) -> tuple[Image, Fit]:
+    def _deliver(self, drawn: Drawn, request: GenerationRequest, report: Report) -> tuple[Image, Fit]:
+        pixels = drawn.pixels.numpy()
+        if drawn.passes or drawn.size != (drawn.native.width, drawn.native.height):
+            pixels = cut(pixels, request.width, request.height)
         return resample(
-            drawn.pixels.numpy(), request.width, request.height,
+            pixels, request.width, request.height,
             on_band=lambda done, of: report("resize", done, of),
         )  # fmt: skip
 
-    def _provenance(self, request: GenerationRequest, drawn: _Drawn, fit: Fit) -> dict[str, object]:
+    def _provenance(self, request: GenerationRequest, drawn: Drawn, fit: Fit) -> dict[str, object]:
         return describe(self.plan, self.installed) | {
             "transformer_dtype": drawn.transformer_dtype,
             "vae_dtype": drawn.vae_dtype,
             "kv_compression": OFF if drawn.kv_compression is None else drawn.kv_compression.to_dict(),
             "native": drawn.native.native,
             "bin": [drawn.native.width, drawn.native.height],
+            "drawn": list(drawn.size),
+            "refine": drawn.passes,
             "delivered": [request.width, request.height],
             "resample": fit.to_dict(),
         }

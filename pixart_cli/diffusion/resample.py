@@ -81,6 +81,23 @@ def resample(
     return Image.fromarray(result), plan
 
 
+def enlarge(pixels: Floats, width: int, height: int) -> Floats:
+    """`pixels` (H, W, 3) in [0, 1] covering `width` x `height`, cropped least, in floats and undithered."""
+    plan = fit((pixels.shape[1], pixels.shape[0]), (width, height))
+    planes = [Image.fromarray(np.ascontiguousarray(pixels[..., channel])) for channel in range(3)]
+    result = np.empty((height, width, 3), np.float32)
+    for top, bottom in _bands(width, height):
+        for channel, plane in enumerate(planes):
+            result[top:bottom, :, channel] = _rows(plane, plan, (width, height), top, bottom)
+    return result
+
+
+def cut(pixels: Floats, width: int, height: int) -> Floats:
+    """The middle `width` x `height` of `pixels` (H, W, 3), pixel for pixel."""
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
 def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 StepCallback = Callable[[int, int], None]
+
+
+class Predict(Protocol):
+    """What a transformer says of noisy latents: (1, C, h, w) and a timestep (1,) → (branches, C, h, w)."""
+
+    def __call__(self, latents_1CHW: torch.Tensor, timestep: torch.Tensor, *, branches: int) -> torch.Tensor:
+        """One row a guidance branch, negative first."""
+
+
 _VAE_SCALE = 8
 
 
@@ -36,6 +45,18 @@ class Shortcuts:
 
 
 EXACT = Shortcuts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How strictly the prompt is followed: `branches` are predicted, negative first, and joined by `scale`.
+
+    Only in the share `until` of the steps, from the first; after it the prompt's branch is computed alone.
+    """
+
+    scale: float
+    branches: int
+    until: float = 1.0
 
 
 def draw_noise(generator: torch.Generator, channels: int, width: int, height: int) -> torch.Tensor:
@@ -61,24 +82,44 @@ def sample(
         embeds: `(prompt,)`, or `(negative, prompt)` for guidance, each (L, C), real tokens only.
         generator: for rules whose steps draw noise, else None.
         on_step: told (done, total) after every step.
-
-    Guidance is equation 6 of Ho & Salimans (2022), arXiv 2207.12598, with w = `guidance_scale`.
     """
-    device, dtype, total = latents.device, transformer.dtype, len(scheduler.timesteps)
+    device, dtype = latents.device, transformer.dtype
     forward = Forward(
         transformer,
         [each.to(device, dtype) for each in embeds],
         micro_conditions(transformer, latents, dtype),
         cache=FirstBlockCache(shortcuts.first_block) if shortcuts.first_block > 0 else None,
     )
-    latents = latents * scheduler.init_noise_sigma
+    return denoise(
+        forward, scheduler, scheduler.timesteps, latents=latents * scheduler.init_noise_sigma, dtype=dtype,
+        guidance=Guidance(scale=guidance_scale, branches=len(embeds), until=shortcuts.guidance_until),
+        generator=generator, on_step=on_step,
+    )  # fmt: skip
+
+
+def denoise(
+    predict: Predict,
+    scheduler: Any,
+    timesteps: torch.Tensor,
+    *,
+    latents: torch.Tensor,
+    dtype: torch.dtype,
+    guidance: Guidance,
+    generator: torch.Generator | None,
+    on_step: StepCallback,
+) -> torch.Tensor:
+    """Walk `latents`, as noisy as the first of `timesteps` says, along them to the end; float32.
+
+    `predict` is asked in `dtype`. Guidance is equation 6 of Ho & Salimans (2022), arXiv 2207.12598.
+    """
+    total = len(timesteps)
     extra = {} if generator is None else {"generator": generator}
-    for done, timestep in enumerate(scheduler.timesteps, start=1):
-        branches = len(embeds) if done <= shortcuts.guidance_until * total else 1
+    for done, timestep in enumerate(timesteps, start=1):
+        branches = guidance.branches if done <= guidance.until * total else 1
         inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
-        output = forward(inputs, timestep[None].to(device), branches=branches)
-        noise = guided(output[:, : latents.shape[1]].float(), guidance_scale)
-        latents = scheduler.step(noise, timestep, latents, **extra, return_dict=False)[0]
+        output = predict(inputs, timestep[None].to(latents.device), branches=branches)
+        prediction = guided(output[:, : latents.shape[1]].float(), guidance.scale)
+        latents = scheduler.step(prediction, timestep, latents, **extra, return_dict=False)[0]
         on_step(done, total)
     return latents
 

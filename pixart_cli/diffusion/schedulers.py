@@ -62,3 +62,36 @@ def build(
     else:
         scheduler.set_timesteps(steps, device=device)
     return scheduler
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The end of a schedule: `scheduler` set to begin at the first of `timesteps`."""
+
+    scheduler: Any
+    timesteps: Any
+    stochastic: bool
+
+
+def build_tail(
+    name: str, config: Mapping[str, Any], steps: int, strength: float, *, device: str = "cpu"
+) -> Tail:
+    """The last `steps` steps of the scheduler `name`, which begin at noise of about σ/α = `strength`.
+
+    The whole schedule is cut into as many steps as make the last ones reach from there to the end, so that
+    every rule walks its own spacing. Noise is a ratio and no share of the steps because models differ in
+    their schedules, and one ratio leaves the same of a picture in all of them.
+    """
+    kept = build(name, config, 1).alphas_cumprod
+    start = int((((1 - kept) / kept).sqrt() - strength).abs().argmin())
+    stochastic = RULES[name].stochastic
+    if name == "lcm":
+        few = [max(1, round(start * (steps - i) / steps)) for i in range(steps)]
+        scheduler = build(name, config, steps, device=device, timesteps=few)
+        return Tail(scheduler, scheduler.timesteps, stochastic)
+    whole = max(steps, round(steps * (len(kept) - 1) / max(1, start)))
+    scheduler = build(name, config, whole, device=device)
+    first = len(scheduler.timesteps) - steps
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return Tail(scheduler, scheduler.timesteps[first:], stochastic)

@@ -13,6 +13,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish, refuse_place
+from pixart_cli.core.refine import Pass, plan_passes
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.core.settings import Job, Settings, naming_origin, resolve_requests
@@ -42,6 +43,12 @@ class Order:
     def model(self) -> str:
         """The model as asked for: a name of the catalogue, or a folder."""
         return self.jobs[0].request.model
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """What follows the native picture on its way to the size asked for."""
+        request = self.jobs[0].request
+        return plan_passes(request.refine, self.spec, self.bin, request.width, request.height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,9 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         paths=tuple(paths),
         spec=spec,
         bin=choose_bin(*size, spec.native),
-        plan=plan(probe(), spec, *size, device=values["device"], memory=values["memory"]),
+        plan=plan(
+            probe(), spec, *size, device=values["device"], memory=values["memory"], refine=request.refine
+        ),
         installed=is_folder(request.model) or request.model in installed,
     )
 

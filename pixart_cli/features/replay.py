@@ -16,6 +16,7 @@ from pixart_cli.core.metadata import Record, read_record
 from pixart_cli.core.png import read_text
 from pixart_cli.core.privacy import scrub
 from pixart_cli.core.publish import publish
+from pixart_cli.core.refine import check_refine_of
 from pixart_cli.core.rendering import ProgressCallback, Renderer, Rendering
 from pixart_cli.core.resolution import Size, choose_bin
 from pixart_cli.core.settings import Job
@@ -59,13 +60,16 @@ def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tupl
         raise PixartError("model-unknown", what, hint)
     spec = spec_of(request.model)
     check_kv_compression(request.kv_compression, spec)
+    check_refine_of(request.refine, spec)
     size = Size(request.width, request.height, dpi=record.output["dpi"], name=record.output["name"])
     order = Order(
         jobs=(Job(request, size, record.output["preset"], 0),),
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
-        plan=plan(probe(), spec, request.width, request.height, device=device, memory=memory),
+        plan=plan(
+            probe(), spec, request.width, request.height, device=device, memory=memory, refine=request.refine
+        ),
         installed=True,
     )
     return order, record

@@ -91,6 +91,7 @@ def test_what_is_written_parses_to_the_same_request(asked: GenerationRequest) ->
     names = set(BY_NAME) - {"prompt", "negative_prompt", "model", "kv_compression", "refine"}
     assert {name: found[name] for name in names} == {name: getattr(asked, name) for name in names}
     assert found.get("kv_compression", "off") == asked.kv_compression
+    assert found.get("refine", "off") == asked.refine
     assert kept(asked.model.translate(dict.fromkeys(map(ord, ',:"'), " "))) == found["model"]
     assert found["Version"].startswith("pixart ")
 

@@ -25,11 +25,15 @@ from pixart_cli.core.resolution import Size
 POSTER = Size(512, 256, dpi=300.0, name="a3", bleed_mm=3.0)
 PROVENANCE = {"versions": {"torch": "2.13.0"}, "device": "cpu", "dtype": "float32", "native": [256, 256]}
 
+REFINES = ("off", "auto", "direct", "1", "8")
+
 
 def values_of(field: Any) -> st.SearchStrategy[Any]:
     """Every value that a field of the table allows."""
     if field.choices:
         return st.sampled_from(field.choices)
+    if field.name == "refine":
+        return st.sampled_from(REFINES) | st.floats(0.05, 4).map(lambda strength: f"{strength:.3f}")
     if field.kind is str:
         text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
         return text.filter(str.strip) if field.default is None else text

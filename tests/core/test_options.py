@@ -11,8 +11,8 @@ from pixart_cli.core.fields import BY_KEY
 from pixart_cli.core.options import BY_SETTING, PRESET_SETTINGS, PROMPT, SETTINGS, read_mapping
 
 OPTIONS = (
-    "preset res model seed count negative steps guidance scheduler kv_compression output force metadata "
-    "device memory offline yes json print0 quiet progress dry_run"
+    "preset res model seed count negative steps guidance scheduler kv_compression refine output force "
+    "metadata device memory offline yes json print0 quiet progress dry_run"
 )
 
 
@@ -34,8 +34,8 @@ def test_pixel_settings_follow_the_fields() -> None:
 
 def test_a_preset_describes_a_picture_and_not_a_run() -> None:
     assert set(PRESET_SETTINGS) == {
-        "res", "model", "seed", "negative", "steps", "guidance", "scheduler", "kv_compression", "output",
-        "prompt",
+        "res", "model", "seed", "negative", "steps", "guidance", "scheduler", "kv_compression", "refine",
+        "output", "prompt",
     }  # fmt: skip
 
 
@@ -48,6 +48,7 @@ GOOD = [
     ("res", "4K"), ("res", "a3@150+bleed"), ("model", "anything"), ("seed", 0), ("count", 10_000),
     ("negative", ""), ("steps", 1), ("guidance", 1.5), ("scheduler", "lcm"), ("kv_compression", "off"),
     ("kv_compression", "auto"), ("kv_compression", "8"),
+    ("refine", "auto"), ("refine", "direct"), ("refine", "3"), ("refine", "0.75"),
     ("output", "out/"), ("output", "-"), ("force", True), ("metadata", "none"), ("device", "cuda:3"),
     ("device", "mps"), ("memory", "low"), ("progress", "plain"),
 ]  # fmt: skip

@@ -109,9 +109,9 @@ def test_a_missing_file_sets_nothing_but_a_dangling_link_is_told(tmp_path: Path)
 def test_every_setting_can_come_from_the_environment() -> None:
     examples = {
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
-        "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "output": "out/", "force": True,
-        "metadata": "none", "device": "cpu", "memory": "low", "offline": True, "yes": False, "json": True,
-        "print0": True, "quiet": True, "progress": "none", "dry_run": True,
+        "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8", "output": "out/",
+        "force": True, "metadata": "none", "device": "cpu", "memory": "low", "offline": True, "yes": False,
+        "json": True, "print0": True, "quiet": True, "progress": "none", "dry_run": True,
     }  # fmt: skip
     assert set(examples) == {setting.key for setting in SETTINGS}
     environ = {f"PIXART_{key.upper()}": str(value) for key, value in examples.items()}
@@ -150,9 +150,23 @@ def test_what_is_asked_for_is_kept(home: Path) -> None:
     assert job.request.to_dict() == {
         "prompt": "a red sun", "negative_prompt": "fog", "model": "sigma-2k", "width": 3579, "height": 5031,
         "num_inference_steps": 9, "guidance_scale": 0.0, "scheduler": "ddim", "seed": 0,
-        "kv_compression": "off", "refine": "off",
+        "kv_compression": "off", "refine": "auto",
     }  # fmt: skip
     assert (job.size.dpi, job.size.bleed_mm, job.size.name) == (300.0, 3.0, "a3")
+
+
+def test_refining_may_be_written_as_a_word_or_a_number(home: Path) -> None:
+    for value, kept in (("off", "off"), (2, "2"), (0.8, "0.8"), ("direct", "direct"), (None, "auto")):
+        (job,) = resolve(home, {"model": "sigma-1024", "refine": value})
+        assert job.request.refine == kept
+    (home / "pixart.toml").write_text("refine = 0.5\n")
+    (job,) = resolve_requests(lay_over({}, environ={}, cwd=home), ["a"], installed=[])
+    assert job.request.refine == "0.5"
+    (home / "pixart.toml").write_text("refine = 9\n")
+    with pytest.raises(PixartError, match=r"pixart.toml:1.*refine cannot be '9'"):
+        lay_over({}, environ={}, cwd=home)
+    with pytest.raises(PixartError, match="dmd cannot be drawn with refine 1"):
+        resolve(home, {"model": "dmd", "refine": 1})
 
 
 def test_a_ratio_is_one_the_model_can_do(home: Path) -> None:

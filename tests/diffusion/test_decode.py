@@ -5,7 +5,7 @@ import torch
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import estimate
-from pixart_cli.diffusion.decode import decode, is_picture
+from pixart_cli.diffusion.decode import decode, encode, is_picture
 from tests.toy_model import toy_vae
 
 
@@ -113,3 +113,30 @@ def test_is_picture_asks_the_tensor():
     assert is_picture(torch.tensor([0.0, 1e-3]))
     assert not is_picture(torch.zeros(8))
     assert not is_picture(torch.tensor([0.0, float("nan")]))
+
+
+@pytest.mark.usefixtures("way")
+def test_encode_gives_the_scaled_mean_that_decode_takes(vae):
+    vae.register_to_config(shift_factor=0.25)
+    pixels = torch.rand(48, 32, 3, generator=torch.Generator().manual_seed(0))
+    expected = vae.encode(pixels.permute(2, 0, 1)[None] * 2 - 1).latent_dist.mean
+    found = encode(vae, pixels)
+    assert found.dtype is torch.float32
+    assert torch.allclose(found, (expected - 0.25) * vae.config.scaling_factor, atol=1e-4)
+    again = vae.decode(expected).sample[0].permute(1, 2, 0) / 2 + 0.5
+    assert torch.allclose(decode(vae, found)[0], again.clamp(0, 1), atol=1e-4)
+
+
+def test_an_encode_that_overflows_in_half_is_done_again_in_float32(vae):
+    with torch.no_grad():
+        vae.encoder.conv_in.weight.mul_(3e5)
+    pixels = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(0))
+    exact, found = encode(vae, pixels), encode(vae.to(torch.float16), pixels)
+    assert vae.dtype is torch.float16
+    assert torch.allclose(found, exact, atol=0.05 * exact.abs().max().item())
+
+
+def test_nan_in_the_encoder_is_refused(vae):
+    with torch.no_grad():
+        vae.encoder.conv_out.bias[1] = float("nan")
+    assert code_of(encode, vae, torch.rand(16, 16, 3)) == "picture-invalid"

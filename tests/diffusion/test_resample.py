@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pixart_cli.diffusion import resample as module
-from pixart_cli.diffusion.resample import fit, resample
+from pixart_cli.diffusion.resample import cut, enlarge, fit, resample
 
 
 def ramp(width=48, height=32):
@@ -109,3 +109,17 @@ def test_enlarged_gradients_have_no_contours():
 def test_the_same_again_is_the_same():
     first, second = (np.asarray(resample(ramp(), 300, 200)[0]) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_enlarge_is_what_resample_rounds() -> None:
+    pixels = ramp()
+    height, width = 2 * pixels.shape[0] + 16, 2 * pixels.shape[1]
+    floats = enlarge(pixels, width, height)
+    image, _ = resample(pixels, width, height)
+    assert floats.shape == (height, width, 3)
+    assert np.abs(np.asarray(image) / 255 - floats).max() <= 1 / 255 + 1e-6
+
+
+def test_cut_takes_the_middle_pixel_for_pixel() -> None:
+    pixels = np.arange(6 * 8 * 3, dtype=np.float32).reshape(6, 8, 3)
+    assert np.array_equal(cut(pixels, 4, 3), pixels[1:4, 2:6])

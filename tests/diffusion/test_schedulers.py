@@ -75,3 +75,30 @@ def test_reads_what_diffusers_saves(tmp_path):
     folder = build_toy_model(tmp_path / "toy")
     config = read_json(folder / "scheduler" / "scheduler_config.json")
     assert all(len(schedulers.build(name, config, 4).timesteps) == 4 for name in SCHEDULERS)
+
+
+@pytest.mark.parametrize("name", sorted(schedulers.RULES))
+@pytest.mark.parametrize("strength", [0.3, 0.6, 1.0, 2.0])
+def test_a_tail_begins_at_its_strength_and_ends_at_the_end(name, strength):
+    tail = schedulers.build_tail(name, CONFIG, 6, strength)
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+    at = kept[round(float(tail.timesteps[0]))]
+    assert len(tail.timesteps) == 6
+    assert ((1 - at) / at).sqrt().item() == pytest.approx(strength, rel=0.12)
+    assert list(tail.timesteps) == sorted(tail.timesteps, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["dpm++", "euler", "ddim", "unipc", "dpm++-sde", "euler-a"])
+def test_a_tail_finds_its_way_back_with_the_true_noise(name):
+    """Told the noise that was added, every rule must arrive at what the noise was added to."""
+    tail = schedulers.build_tail(name, CONFIG, 5, 0.8)
+    source = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0).float()
+    latents = tail.scheduler.add_noise(source, noise, tail.timesteps[:1])
+    for timestep in tail.timesteps:
+        inputs = tail.scheduler.scale_model_input(latents, timestep)
+        at = kept[round(float(timestep))]
+        told = (inputs - at.sqrt() * source) / (1 - at).sqrt()
+        latents = tail.scheduler.step(told, timestep, latents, return_dict=False)[0]
+    assert torch.allclose(latents, source, atol=0.05)
