@@ -6,6 +6,7 @@ No torch here: whoever has a `Machine`, probed or made up, has its plan at once.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,13 +85,14 @@ def plan(
         PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
             alone is more than the machine's memory.
     """
-    _check_delivered(machine, width, height)
     chosen = _choose_device(machine, device)
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
     dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
     native = choose_bin(width, height, spec.native)
     size = direct_size(width, height) if refine == DIRECT else (native.width, native.height)
-    expected = estimate(spec, *size, dtype, plan_passes(refine, spec, native, width, height))
+    passes = plan_passes(refine, spec, native, width, height)
+    _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
+    expected = estimate(spec, *size, dtype, passes)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
     offload, memory_reason = _choose_offload(expected, free, memory)
     where = "the processor" if accelerator is None else accelerator.name
@@ -105,15 +107,20 @@ def plan(
     )
 
 
-def _check_delivered(machine: Machine, width: int, height: int) -> None:
-    needed = delivered_bytes(width, height)
-    if needed > machine.memory_bytes:
-        raise PixartError(
-            "size-invalid",
-            f"{width}x{height} needs {needed / _GIB:.1f} GiB for the finished picture alone;"
-            f" this machine has {machine.memory_bytes / _GIB:.1f} GiB",
-            "Ask for fewer pixels.",
-        )
+def _check_delivered(machine: Machine, width: int, height: int, *, large: bool) -> None:
+    """Refuse what the machine could not even hold when it is done; `large`: drawn at that size, in floats."""
+    needed = delivered_bytes(width, height, large=large)
+    if needed <= machine.memory_bytes:
+        return
+    fits = math.sqrt(machine.memory_bytes / needed)
+    nearest = "x".join(str(max(16, int(side * fits) // 16 * 16)) for side in (width, height))
+    raise PixartError(
+        "size-invalid",
+        f"{width}x{height} needs {needed / _GIB:.1f} GiB for the finished picture alone;"
+        f" this machine has {machine.memory_bytes / _GIB:.1f} GiB",
+        f"The largest of this shape that fits is {nearest}."
+        + (" With --draft larger ones fit." if large else ""),
+    )
 
 
 def _choose_device(machine: Machine, device: str) -> str:

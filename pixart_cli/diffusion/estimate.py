@@ -130,6 +130,9 @@ def decode_bytes(channels: int, pixels: int, item: int) -> float:
     return _MAPS_WHOLE * pixels * channels * item
 
 
-def delivered_bytes(width: int, height: int) -> int:
-    """Bytes that a finished picture takes in memory: the pixels, and at most as many again as a PNG."""
-    return 2 * 3 * width * height
+def delivered_bytes(width: int, height: int, *, large: bool = False) -> int:
+    """Bytes that a finished picture takes in main memory: the pixels, and at most as many again as a PNG.
+
+    One drawn as large as it is delivered is there in floats as well, enlarged, encoded from and decoded.
+    """
+    return (2 * 3 + (3 * 3 * 4 if large else 0)) * width * height

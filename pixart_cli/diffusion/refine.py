@@ -11,6 +11,7 @@ Shapes: latents (1, C, H, W); B guidance branches, negative first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from pixart_cli.diffusion.schedulers import Tail
 
+_TOKEN: Final = 2  # latents a side
 _SIGMA: Final = 0.2  # of the Gaussian weights, in window sides: 4 % are left in the middle of an edge
 # What the source says counts this much against a window's middle, where windows are left out.
 _SOURCE_WEIGHT: Final = 0.05
@@ -142,15 +144,20 @@ class Windows:
 
 
 def starts(length: int, window: int, shift: float) -> list[int]:
-    """Where windows begin along a side of `length` latents: even, covering all, moved by `shift` (its
-    fraction of a stride counts), overlapping by a quarter of `window` or more."""
+    """Where windows begin along a side of `length` latents: first and last at its ends, the others moved
+    together by `shift`, whose fraction counts, as far as an eighth of `window` still overlaps.
+
+    As many as at rest overlap by `WINDOW_OVERLAP`; all begin at whole tokens.
+    """
     last = length - window
     if last <= 0:
         return [0]
-    stride = max(2, int(window * (1 - WINDOW_OVERLAP)) // 2 * 2)
-    first = int((shift % 1) * stride) // 2 * 2 - stride if shift % 1 else 0
-    places = range(first, last + stride, stride)
-    return sorted({min(max(place, 0), last) for place in places})
+    gaps = math.ceil(last / (window * (1 - WINDOW_OVERLAP)))
+    gap = last / gaps
+    reach = max(0.0, min(window * (1 - WINDOW_OVERLAP / 2) - gap - _TOKEN, gap / 2))
+    move = (2 * (shift % 1) - 1) * reach
+    inner = (round((index * gap + move) / _TOKEN) * _TOKEN for index in range(1, gaps))
+    return [0, *inner, last]
 
 
 def gaussian(size: Sequence[int], device: torch.device) -> Tensor:

@@ -100,6 +100,27 @@ def test_dry_run_as_json_has_the_shape_of_the_result(pixart):
     assert ran.json["plan"]["bin"]["native"] == 256
 
 
+def test_dry_run_says_how_the_picture_grows(pixart):
+    plan = pixart("gen", "sun", "-r", "1080p", "-m", "mini", "--dry-run", "--json").json["plan"]
+    assert [(each["width"], each["height"]) for each in plan["refine"]][-1] == (1920, 1088)
+    assert "1920x1088 at" in pixart("gen", "sun", "-r", "1080p", "-m", "mini", "--dry-run").out
+    for draft in (("--draft",), ("--refine", "off")):
+        ran = pixart("gen", "sun", "-r", "1080p", "-m", "mini", "--dry-run", "--json", *draft)
+        assert ran.json["plan"]["refine"] == []
+        assert ran.json["images"][0]["request"]["refine"] == "off"
+    ran = pixart("gen", "sun", "-r", "1080p", "-m", "mini", "--dry-run", "--json", "--direct")
+    assert ran.json["images"][0]["request"]["refine"] == "direct"
+
+
+@pytest.mark.parametrize(
+    "words", [("--draft", "--direct"), ("--refine", "2", "--draft"), ("--refine", "off", "--direct")]
+)
+def test_one_word_for_refining_is_enough(pixart, stand_in, words):
+    ran = pixart("gen", "sun", *SMALL, *words, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "usage")
+    assert not stand_in.drawn
+
+
 def test_dry_run_says_what_a_missing_model_would_cost(pixart):
     out = pixart("gen", "sun", *SMALL, "-m", "sigma-1024", "--dry-run").out
     assert "not on this machine, about" in out

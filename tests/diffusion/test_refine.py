@@ -51,7 +51,7 @@ def run(
 @pytest.mark.parametrize("length", [8, 10, 16, 22, 64, 270])
 @pytest.mark.parametrize("shift", [0.0, 0.31, 0.75, 2.99])
 def test_windows_cover_a_side_and_overlap(length, shift):
-    window = 8
+    window = min(16, length)
     places = starts(length, window, shift)
     covered = {at for place in places for at in range(place, place + window)}
     assert covered == set(range(length))
@@ -64,7 +64,14 @@ def test_a_window_larger_than_the_side_is_the_side():
 
 
 def test_windows_move_between_calls():
-    assert starts(64, 8, 0.0) != starts(64, 8, 0.75)
+    assert starts(270, 32, 0.0) != starts(270, 32, 0.75)
+
+
+def test_moving_costs_no_further_window():
+    for length in range(130, 1024, 2):
+        places = [starts(length, 128, shift / 7) for shift in range(7)]
+        assert len({len(each) for each in places}) == 1
+        assert all(each == sorted(set(each)) for each in places)
 
 
 def test_weights_fall_evenly_from_the_middle():
