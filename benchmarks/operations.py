@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     options = parser.parse_args()
     print(
-        "| size | direct, TFLOP | windows x steps | cascade, TFLOP | direct / cascade | peak GiB, full / offload |"
+        "| size | direct, TFLOP | windows x steps | cascade, TFLOP | direct / cascade"
+        " | peak GiB, full / offload |"
     )
     print("|---|---|---|---|---|---|")
     for width, height in SIZES:

@@ -9,7 +9,7 @@ Draws each held-out prompt twice, as a draft (Lanczos) and refined. Printed are,
 * what a program that looks at the pixels finds of what was asked for, in drafts and refined pictures;
 * time: refined over draft, same process, same weights.
 
-With `--crops` it saves, of every picture, the middle of its liveliest place at 100 %, draft left, refined right.
+With `--crops` it saves the liveliest place of every picture at 100 %, draft left, refined right.
 """
 
 from __future__ import annotations
