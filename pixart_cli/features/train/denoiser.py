@@ -154,7 +154,7 @@ def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str, seed: i
 
 
 class DenoisingLoss(nn.Module):
-    """Weighted velocity error of one batch (arXiv 2303.09556 over arXiv 2202.00512)."""
+    """Weighted velocity error of one batch (arXiv 2202.00512)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,6 +183,6 @@ class DenoisingLoss(nn.Module):
         ).sample
         wanted = velocity(latents, noise, alpha_bar)
         error = (predicted.float() - wanted).square().mean(dim=(1, 2, 3))
-        weight = velocity_weight(alpha_bar)
+        weight = velocity_weight(alpha_bar, timesteps)
         total: Tensor = (weight * error).sum() / weight.sum()
         return total

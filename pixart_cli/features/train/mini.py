@@ -66,12 +66,12 @@ class Lesson:
 
 LESSONS: Sequence[Lesson] = (
     Lesson(
-        name="small", sizes=SMALL_SIZES, pictures=40_000, steps=5400, batch=32, learning_rate=8e-4,
+        name="small", sizes=SMALL_SIZES, pictures=40_000, steps=3300, batch=32, learning_rate=8e-4,
         ema_decay=0.999,
     ),
     Lesson(
-        name="full", sizes=FULL_SIZES, pictures=14_000, steps=2000, batch=16, learning_rate=3e-4,
-        ema_decay=0.998, close_ups=0.15,
+        name="full", sizes=FULL_SIZES, pictures=14_000, steps=3800, batch=16, learning_rate=5e-4,
+        ema_decay=0.9985, close_ups=0.15,
     ),
 )  # fmt: skip
 
