@@ -27,7 +27,7 @@ KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
 LIKENESS_WEIGHT = 0.05
-SAMPLING_NOISE = 0.02
+SAMPLING_NOISE = 0.12
 Crops = Sequence[tuple[int, int, int]]
 # (until this step, pictures a step, crop side): small crops first because edges and inks are local,
 # then larger ones because GroupNorm and the attention in the middle see the whole.
@@ -109,12 +109,16 @@ def channel_likeness(latents: Tensor) -> Tensor:
 def decoder_loss(
     vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """The decoder alone, from latents with a little noise such as sampling leaves; the encoder stays."""
+    """The decoder alone, from latents with noise such as sampling leaves, from none to a good deal of it.
+
+    It learns that a plain ground is plain. The encoder stays.
+    """
     with torch.autocast(pictures.device.type, torch.bfloat16):
         with torch.no_grad():
             posterior = vae.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
-        stray = SAMPLING_NOISE * posterior.mean.std()
+        most = SAMPLING_NOISE * posterior.mean.std()
+        stray = most * torch.rand(len(pictures), 1, 1, 1, generator=generator).to(pictures.device)
         decoded = vae.decode(posterior.mean + stray * noise).sample
     loss, psnr = _reconstruction_loss(decoded.float(), pictures)
     return loss, {"psnr": psnr}
