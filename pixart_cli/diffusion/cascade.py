@@ -18,6 +18,7 @@ from pixart_cli.core.refine import DIRECT, Pass, direct_size, plan_passes
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.diffusion import schedulers
+from pixart_cli.diffusion.colour import match_colours
 from pixart_cli.diffusion.decode import decode, encode, invalid, is_picture
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.kv_compression import KVCompression
@@ -110,7 +111,8 @@ class Cascade:
         index: int,
         on_step: Callable[[], None],
     ) -> None:
-        source = self._encode(enlarge(drawn.pixels.numpy(), each.width, each.height))
+        before = torch.from_numpy(enlarge(drawn.pixels.numpy(), each.width, each.height))
+        source = self._encode(before)
         how = Refinement(
             side=self._spec.native // _VAE_SCALE, guidance_scale=request.guidance_scale,
             guidance_until=each.guidance_until, flat=each.flat,
@@ -128,6 +130,7 @@ class Cascade:
             )  # fmt: skip
 
         self._decode(drawn, self._denoise(drawn, request, work))
+        drawn.pixels = match_colours(drawn.pixels, before)
         drawn.passes.append({
             "size": [each.width, each.height], "strength": each.strength,
             "timestep": round(float(tail.timesteps[0])), "steps": each.steps,
@@ -155,9 +158,9 @@ class Cascade:
         with on_device(self._parts.vae, plan):
             drawn.pixels, drawn.vae_dtype = decode(self._parts.vae, latents.to(plan.device))
 
-    def _encode(self, pixels: Any) -> torch.Tensor:
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         with on_device(self._parts.vae, self._plan.for_vae()):
-            return encode(self._parts.vae, torch.from_numpy(pixels))
+            return encode(self._parts.vae, pixels)
 
 
 def _generator(seed: int, stage: int) -> torch.Generator:
