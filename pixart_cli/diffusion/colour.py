@@ -1,4 +1,4 @@
-"""Colours held through the cascade: each way through an autoencoder shifts them a little, everywhere alike."""
+"""Colours held through the cascade: each way through an autoencoder shifts them, everywhere alike."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def velocity_weight(alpha_bar: Tensor, timesteps: Tensor) -> Tensor:
     learns it): unweighted, the noisiest levels rule, where most of the error can never go away. The
     picture's error is (1 - ᾱ) times v's.
     """
-    usual = np.interp(timesteps.cpu().numpy(), *zip(*USUAL_ERRORS, strict=True))
+    known, errors = np.array(USUAL_ERRORS).T
+    usual = np.interp(timesteps.cpu().numpy(), known, errors)
     return (1.0 - alpha_bar) / torch.from_numpy(usual).to(alpha_bar)
 
 
