@@ -32,7 +32,7 @@ Crops = Sequence[tuple[int, int, int]]
 # (until this step, pictures a step, crop side): small crops first because edges and inks are local,
 # then larger ones because GroupNorm and the attention in the middle see the whole.
 CROPS: Crops = ((1300, 24, 64), (1450, 8, 160), (1900, 8, 128))
-DECODER_CROPS: Crops = ((500, 8, 128), (700, 4, 224))
+DECODER_CROPS: Crops = ((300, 8, 128), (450, 4, 224))
 PICTURE_SIZES = ((128, 128), (168, 120), (120, 168), (256, 256), (336, 240), (240, 336), (448, 256))
 
 
