@@ -24,7 +24,10 @@ PACKAGE = ROOT / "pixart_cli"
 FLOORS = ("core", "diffusion", "features", "cli")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "numpy", "PIL")
+HEAVY = (
+    *("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub"),
+    *("numpy", "PIL", "zlib_ng"),
+)
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -20,6 +20,7 @@ HEAVY = (
     "torch",
     "numpy",
     "PIL",
+    "zlib_ng",
     "diffusers",
     "transformers",
     "accelerate",
