@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pixart_cli.features.generate import Order, Result
 
 BETTER: Final = "sigma-1024"
+MUCH_CUT: Final = 0.1  # part of the picture drawn
 _MARGIN: Final = 64  # a mark in front, line ends behind, and the byte that is too many
 
 
@@ -78,6 +79,7 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
 
     _check_standard_output(settings)
     order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=here())
+    _tell_of_loss(door.printer, order)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return
@@ -137,6 +139,14 @@ def _read_prompt(printer: Printer) -> str:
     except UnicodeDecodeError as error:
         where = f"standard input: not valid UTF-8 at byte {error.start}"
         raise PixartError("prompt-invalid", where, "Pass the text as UTF-8.") from None
+
+
+def _tell_of_loss(printer: Printer, order: Order) -> None:
+    """No named size but three screens in a row, and what is wider than 4:1, loses as much."""
+    if order.bin.crop > MUCH_CUT:
+        request, drawn = order.jobs[0].request, order.bin
+        what = f"{request.width}x{request.height} is cut from a picture of {drawn.width}x{drawn.height}"
+        printer.warn(f"{what}: {drawn.crop:.0%} of what is drawn is lost")
 
 
 def _tell_of_better(printer: Printer) -> None:

@@ -71,18 +71,13 @@ def _dict(preset: Preset) -> dict[str, Any]:
 
 
 def _list_sizes(printer: Printer) -> None:
-    sizes = [(named, _size(named)) for named in named_sizes()]
+    sizes = [(named, parse_size(named.name)) for named in named_sizes()]
     rows = [
         (", ".join((named.name, *named.aliases)), f"{size.width}x{size.height}", _paper(named), named.title)
         for named, size in sizes
     ]
     printer.data(table(rows))
     printer.document(SCHEMA, sizes=[_size_dict(named, size) for named, size in sizes])
-
-
-def _size(named: NamedSize) -> Size:
-    """The pixels of a name, also of one so wide that `--res` refuses it with advice."""
-    return Size(int(named.width), int(named.height)) if named.unit == "px" else parse_size(named.name)
 
 
 def _size_dict(named: NamedSize, size: Size) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pixart_cli.core.fields import MAX_SIDE
 
 MIN_SIDE: Final = 16
 MAX_PIXELS: Final = 600_000_000
-MAX_RATIO: Final = 5.0
+MAX_RATIO: Final = 6.0  # three screens side by side are 5.3:1
 DEFAULT_DPI: Final = 150.0
 MAX_DPI: Final = 2400.0
 
@@ -186,7 +186,7 @@ def _check_bounds(size: Size, text: str) -> None:
     ratio = max(width, height) / min(width, height)
     if ratio > MAX_RATIO:
         lost = f"no network draws beyond 4:1, so {1 - 4 / ratio:.0%} of its picture would be cut away"
-        hint = f"The most is {MAX_RATIO:g}:1; 'dqhd' (5120x1440) is 3.6:1."
+        hint = f"The most is {MAX_RATIO:g}:1; 'triple' (5760x1080) is 5.3:1, 'dqhd' (5120x1440) 3.6:1."
         raise PixartError("size-invalid", f"{shown}, {ratio:.1f}:1: {lost}", hint)
 
 

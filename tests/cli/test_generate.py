@@ -26,6 +26,20 @@ def test_a_picture_is_drawn_named_and_printed(pixart, tmp_path):
     assert read_record(tmp_path / "a-red-sun-7.png").request.prompt == "a red sun"
 
 
+def test_three_screens_are_drawn_and_the_loss_is_told(pixart, tmp_path):
+    ran = pixart("gen", "sun", "-r", "triple", "-o", "x.png")
+    assert ran.code == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.size == (5760, 1080)
+    assert "warning: 5760x1080 is cut from a picture of" in ran.err
+    assert "25% of what is drawn is lost" in ran.err
+
+
+@pytest.mark.parametrize("size", ["4k", "duhd", "phone", "11x17in"])
+def test_sizes_near_a_trained_one_lose_nothing_worth_a_warning(pixart, size):
+    assert pixart("gen", "sun", "-r", size, "--dry-run", "--json").json["warnings"] == []
+
+
 def test_a_random_seed_is_printed_and_recorded(pixart, tmp_path):
     ran = pixart("gen", "sun", *SMALL, "-o", "a.png")
     seed = read_record(tmp_path / "a.png").request.seed

@@ -106,8 +106,8 @@ def test_paper_says_its_dpi_name_and_bleed() -> None:
         ("a3+frame", "is not a size", "Write a name"),
         ("4k:portrait:landscape", "is not a size", "Write a name"),
         ("١٩٢٠x١٠٨٠", "is not a size", "Write a name"),
-        ("triple", "is 5760x1080 pixels, 5.3:1", "The most is 5:1"),
-        ("1080x5760", "so 25% of its picture would be cut away", "The most is 5:1"),
+        ("7200x1080", "is 7200x1080 pixels, 6.7:1", "The most is 6:1"),
+        ("1080x7200", "so 40% of its picture would be cut away", "The most is 6:1"),
     ],
 )  # fmt: skip
 def test_what_is_refused_and_why(text: str, message: str, hint: str) -> None:
@@ -148,10 +148,20 @@ def test_every_name_is_there_once_and_can_be_drawn() -> None:
     names = [name for size in named_sizes() for name in (size.name, *size.aliases)]
     assert len(names) == len(set(names))
     assert all(name == name.lower() for name in names)
-    drawable = [name for name in names if not name.startswith("triple")]
-    assert all(parse_size(name).name in names for name in drawable)
+    assert all(parse_size(name).name in names for name in names)
     assert {size.unit for size in named_sizes()} == {"px", "mm", "in"}
     assert all(size.title and size.group for size in named_sizes())
+
+
+@pytest.mark.parametrize("native", [256, 512, 1024, 2048])
+def test_three_screens_are_cut_from_the_widest_bin(native: int) -> None:
+    size = parse_size("triple")
+    assert (size.width, size.height) == (5760, 1080)
+    found = choose_bin(size.width, size.height, native)
+    assert (found.width, found.height, found.crop) == (2 * native, native // 2, 0.25)
+    turned = parse_size("triple:portrait")
+    upright = choose_bin(turned.width, turned.height, native)
+    assert (upright.width, upright.height) == (found.height, found.width)
 
 
 def test_paper_is_listed_upright() -> None:
