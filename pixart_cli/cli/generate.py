@@ -224,6 +224,8 @@ def _show_plan(printer: Printer, order: Order, output: str | None) -> None:
         (as_typed(path, output), job.request) for path, job in zip(order.paths, order.jobs, strict=True)
     ]
     printer.data(table([*_plan_rows(order), *((f"seed {r.seed}", str(path)) for path, r in pictures)]))
+    if not printer.as_json:
+        return
     images = [_asked(request, path) for path, request in pictures]
     printer.document(RESULT, dry_run=True, images=images, plan=_plan_dict(order))
 

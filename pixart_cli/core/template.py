@@ -106,7 +106,9 @@ def output_paths(output: str | None, jobs: Sequence[Job], *, cwd: Path) -> list[
     if "{" not in template and "}" not in template:
         _refuse_several(text, jobs)
     digits = len(str(len(jobs)))
-    return _distinct([_place(template, _fields(job, digits), folder) for job in jobs])
+    paths = [_place(template, _fields(job, digits, template), folder) for job in jobs]
+    _check_inside(paths, folder / os.path.dirname(template.partition("{")[0]))
+    return _distinct(paths)
 
 
 def _check_text(text: str) -> None:
@@ -134,7 +136,8 @@ def _refuse_several(text: str, jobs: Sequence[Job]) -> None:
         raise PixartError("output-invalid", f"{len(jobs)} pictures do not fit into {what}", hint)
 
 
-def _fields(job: Job, digits: int) -> dict[str, str]:
+def _fields(job: Job, digits: int, template: str) -> dict[str, str]:
+    """The fields of `job`; the fingerprint, which takes long, only where `template` asks for it."""
     request = job.request
     return {
         "slug": slug(job.prompt or request.prompt),
@@ -144,7 +147,7 @@ def _fields(job: Job, digits: int) -> dict[str, str]:
         "model": re.split(r"[/\\]", request.model.rstrip("/\\"))[-1],
         "preset": job.preset or "none",
         "index": f"{job.index + 1:0{digits}}",
-        "fingerprint": request.fingerprint,
+        "fingerprint": request.fingerprint if "fingerprint" in template else "",
     }
 
 
@@ -154,9 +157,7 @@ def _place(template: str, fields: Mapping[str, str], cwd: Path) -> Path:
         if _stored_bytes(component) > MAX_COMPONENT_BYTES:
             what = f"{component[:40]!r}... is longer than {MAX_COMPONENT_BYTES} bytes"
             raise PixartError("output-invalid", what, "Shorten it, as '{slug:40}-{seed}.png'.")
-    path = cwd / name
-    _check_inside(path.parent, cwd / os.path.dirname(template.partition("{")[0]))
-    return path
+    return cwd / name
 
 
 def _stored_bytes(component: str) -> int:
@@ -168,10 +169,16 @@ def _stored_bytes(component: str) -> int:
         raise PixartError("output-invalid", what, "Use other letters, or a UTF-8 locale.") from None
 
 
-def _check_inside(folder: Path, base: Path) -> None:
+def _check_inside(paths: Sequence[Path], base: Path) -> None:
     """A folder named by fields may be a planted symbolic link, or be followed by ``..``."""
-    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(base)):
-        raise PixartError("output-invalid", f"{folder} leads out of {base}", "Remove the link or the '..'.")
+    real = os.path.realpath(base)
+    for folder in dict.fromkeys(
+        path.parent for path in paths
+    ):  # to follow links takes long: each folder once
+        if not Path(os.path.realpath(folder)).is_relative_to(real):
+            raise PixartError(
+                "output-invalid", f"{folder} leads out of {base}", "Remove the link or the '..'."
+            )
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:

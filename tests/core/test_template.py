@@ -216,6 +216,25 @@ def test_ten_thousand_of_one_name_are_all_different(tmp_path: Path) -> None:
     assert (found[1], found[-1], len(set(found))) == ("x-256-2.png", "x-256-10000.png", 10_000)
 
 
+def test_links_of_many_pictures_are_followed_once_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[str] = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: followed.append(str(path)) or realpath(path))
+    jobs = [job(prompt, index=index, seed=index) for index, prompt in enumerate(["sun", "moon"] * 50)]
+    output_paths("out/{slug}/{seed}.png", jobs, cwd=tmp_path)
+    assert sorted(followed) == [f"{tmp_path}/{name}" for name in ("out", "out/moon", "out/sun")]
+
+
+def test_a_link_that_only_the_last_of_many_goes_through_is_found(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "9").symlink_to("/tmp")
+    jobs = [job(index=index, seed=index) for index in range(10)]
+    with pytest.raises(PixartError, match="leads out of"):
+        output_paths("out/{seed}/x.png", jobs, cwd=tmp_path)
+
+
 PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")).filter(str.strip)
 
 
