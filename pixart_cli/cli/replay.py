@@ -57,6 +57,8 @@ def replay(
     """
     typed = {key: value for key, value in context.params.items() if key not in ("image", "output", "model")}
     settings = lay_over(typed)
+    if model is not None:  # typed; what a file or variable says is for new pictures
+        model = BY_SETTING["model"].check(model, source="command line")
     values = settings.values
     door = door_of(context, as_json=values["json"])
     door.printer.quiet = values["quiet"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY, Field, shown
+from pixart_cli.core.paths import expand_home
 from pixart_cli.core.refine import AUTO, check_refine
 from pixart_cli.core.request import check_text, refuse_unknown
 from pixart_cli.core.resolution import parse_size
@@ -127,6 +128,11 @@ def _check_refine(value: str, source: str) -> str:
     return value
 
 
+def _check_model(value: str, _source: str) -> str:
+    """A folder below ``~/`` is one at home: no shell reads that in a file, a variable or ``--model=~/x``."""
+    return str(expand_home(value)) if value == "~" or value.startswith("~/") else value
+
+
 def _check_prompt(value: str, source: str) -> str:
     check_text(value, f"{source}: prompt")
     if value.count("{prompt}") != 1:
@@ -140,6 +146,7 @@ def _check_prompt(value: str, source: str) -> str:
 
 _SPECIAL: Final = {
     "res": _check_res,
+    "model": _check_model,
     "device": _check_device,
     "negative": _check_negative,
     "output": _check_path,

@@ -95,5 +95,6 @@ def test_a_model_folder_is_named_again(shell, toy_folder, tmp_path):
     assert shell("gen", "a red sun", *args, "-o", "x.png", env=environ).returncode == 0
     forgotten = shell("replay", "x.png", env=environ)
     assert (forgotten.returncode, b"--model" in forgotten.stderr) == (2, True)
-    done = shell("replay", "x.png", "-m", toy_folder, env=environ)
+    (tmp_path / "mine").symlink_to(toy_folder)
+    done = shell("replay", "x.png", "--model=~/mine", env=environ | {"HOME": str(tmp_path)})
     assert (done.returncode, done.stdout) == (0, b"exact\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ def test_files_have_a_code_of_their_own(key: str, value: Any, code: str) -> None
 
 def test_a_ratio_may_be_written_as_a_number() -> None:
     assert read_mapping({"kv_compression": 2}, source="here") == {"kv_compression": "2"}
+
+
+def test_a_model_folder_at_home_is_found_where_no_shell_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    setting = BY_SETTING["model"]
+    assert setting.check("~/models/mine", source="here") == f"{tmp_path}/models/mine"
+    assert setting.read("~/models/mine/", source="PIXART_MODEL") == f"{tmp_path}/models/mine"
+    assert setting.check("~", source="here") == str(tmp_path)
+    for other in ("mini", "~somebody/mine", "./~/mine", "models/~/mine", "mine~"):
+        assert setting.check(other, source="here") == other
 
 
 def test_none_is_not_typed() -> None:

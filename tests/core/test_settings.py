@@ -219,7 +219,7 @@ def test_a_wrong_prompt_is_refused_before_a_style_hides_it(home: Path, prompt: s
     assert caught.value.code == "prompt-invalid"
 
 
-def test_a_folder_of_weights_is_a_model(home: Path) -> None:
+def test_a_folder_of_weights_is_a_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = home / "mine"
     for name, value in (
         ("transformer/config", {"sample_size": 32}),
@@ -230,6 +230,10 @@ def test_a_folder_of_weights_is_a_model(home: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps(value))
     (job,) = resolve(home, {"model": str(folder)})
     assert (job.request.model, job.request.width) == (str(folder), 256)
+    monkeypatch.setenv("HOME", str(home))
+    (home / "here" / "pixart.toml").write_text("model = '~/mine'\n")
+    for settings in (over(home), over(home, PIXART_MODEL="~/mine"), over(home, {"model": "~/mine"})):
+        assert settings.values["model"] == str(folder)
 
 
 @pytest.mark.parametrize("model", ["sigma-3k", "./nowhere"])
