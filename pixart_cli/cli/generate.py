@@ -22,7 +22,7 @@ from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import MAX_PROMPT_BYTES
 from pixart_cli.core.paths import here
-from pixart_cli.core.refine import DIRECT
+from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Settings, lay_over
 
@@ -80,7 +80,7 @@ def gen(
 
 def _refine(refine: str | None, *, draft: bool, direct: bool) -> str | None:
     """The one thing that was said of refining."""
-    said = [value for value in (refine, "off" if draft else None, "direct" if direct else None) if value]
+    said = [value for value in (refine, OFF if draft else None, DIRECT if direct else None) if value]
     if len(said) > 1:
         what = "--refine, --draft and --direct are three words for one thing"
         raise PixartError("usage", what, "Say one of them.")

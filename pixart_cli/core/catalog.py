@@ -35,8 +35,8 @@ _ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
     "scheduler": ("*.json",),
 }
 COMPONENTS: Final = tuple(_ALLOW)
-# For a folder: what the catalogue says of PixArt-Σ at 1024 pixels.
-USUAL_REFINE: Final = RefineSettings(strengths=(0.8, 0.6), steps=(7, 6), guidance_until=0.5)
+# Whose way of refining a folder of weights is given.
+_USUAL: Final = "sigma-1024"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
         max_tokens=min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most,
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
-        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=USUAL_REFINE,
+        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=catalog()[_USUAL].refine,
     )  # fmt: skip
 
 

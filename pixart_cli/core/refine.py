@@ -118,6 +118,11 @@ def plan_passes(value: str, spec: ModelSpec, native: Bin, width: int, height: in
     )
 
 
+def base_size(value: str, native: Bin, width: int, height: int) -> tuple[int, int]:
+    """What is drawn first, (width, height): the native bin, or the whole size where that is asked for."""
+    return direct_size(width, height) if value == DIRECT else (native.width, native.height)
+
+
 def direct_size(width: int, height: int) -> tuple[int, int]:
     """The least size that holds `width` x `height` in whole tokens."""
     return _whole(width), _whole(height)

@@ -14,15 +14,15 @@ from typing import Any, Final
 import torch
 
 from pixart_cli.core.catalog import ModelSpec
-from pixart_cli.core.refine import DIRECT, Pass, direct_size, plan_passes
+from pixart_cli.core.refine import Pass, base_size, plan_passes
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.colour import match_colours
-from pixart_cli.diffusion.decode import decode, encode, invalid, is_picture
+from pixart_cli.diffusion.decode import decode, encode, sound
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.kv_compression import KVCompression
-from pixart_cli.diffusion.memory import cast, on_device
+from pixart_cli.diffusion.memory import on_device
 from pixart_cli.diffusion.pipeline import Components
 from pixart_cli.diffusion.refine import Refinement, refine
 from pixart_cli.diffusion.resample import enlarge
@@ -68,8 +68,7 @@ class Cascade:
                 one that the weights were trained with.
         """
         native = choose_bin(request.width, request.height, self._spec.native)
-        direct = request.refine == DIRECT
-        size = direct_size(request.width, request.height) if direct else (native.width, native.height)
+        size = base_size(request.refine, native, request.width, request.height)
         passes = plan_passes(request.refine, self._spec, native, request.width, request.height)
         drawn = Drawn(native=native, size=size)
         self._base(drawn, request, report)
@@ -145,12 +144,7 @@ class Cascade:
         tokens = drawn.size[0] * drawn.size[1] // _TOKEN_PIXELS
         compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
         with on_device(transformer, self._plan), compressed as drawn.kv_compression:
-            latents, drawn.transformer_dtype = work(), _name(transformer.dtype)
-            if not is_picture(latents) and transformer.dtype is not torch.float32:
-                with cast(transformer, torch.float32):
-                    latents, drawn.transformer_dtype = work(), "float32"
-        if not is_picture(latents):
-            raise invalid("the latents")
+            latents, drawn.transformer_dtype = sound(transformer, work, "the latents")
         return latents
 
     def _decode(self, drawn: Drawn, latents: torch.Tensor) -> None:
@@ -166,7 +160,3 @@ class Cascade:
 def _generator(seed: int, stage: int) -> torch.Generator:
     """The seed's own for the base, stage 0, and one far from it for each pass."""
     return torch.Generator("cpu").manual_seed((seed + stage * _NEXT_SEED) % _SEEDS)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -6,6 +6,7 @@ a broken one gives NaN, which a file would show as perfect black.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,31 @@ _CONSTANT = 1e-6
 def is_picture(tensor: torch.Tensor) -> bool:
     """Whether `tensor` is finite everywhere and not the same everywhere."""
     values = tensor.float()
-    return bool(torch.isfinite(values).all()) and bool(values.std() > _CONSTANT)
+    return _is_finite(values) and bool(values.std() > _CONSTANT)
+
+
+def sound(
+    network: torch.nn.Module,
+    work: Callable[[], torch.Tensor],
+    what: str,
+    accept: Callable[[torch.Tensor], bool] = is_picture,
+) -> tuple[torch.Tensor, str]:
+    """What `work` gives with `network`, and the precision it was computed in.
+
+    What `accept` refuses, as half precision that overflowed, is computed once more in float32.
+
+    Raises:
+        PixartError: "picture-invalid" of `what`, when that is refused too.
+    """
+    dtype = next(network.parameters()).dtype
+    result = work()
+    if not accept(result) and dtype is not torch.float32:
+        dtype = torch.float32
+        with cast(network, dtype):
+            result = work()
+    if not accept(result):
+        raise invalid(what)
+    return result, str(dtype).removeprefix("torch.")
 
 
 def decode(vae: AutoencoderKL, latents: torch.Tensor) -> tuple[torch.Tensor, str]:
@@ -40,17 +65,8 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> tuple[torch.Tensor, str
     """
     if not is_picture(latents):
         raise invalid("the latents")
-    dtype = vae.dtype
-    pixels = _decode(vae, latents)
-    if is_picture(pixels):
-        return _to_unit(pixels), str(dtype).removeprefix("torch.")
-    if dtype is torch.float32:
-        raise invalid("the decoded picture")
-    with cast(vae, torch.float32):
-        pixels = _decode(vae, latents)
-    if not is_picture(pixels):
-        raise invalid("the decoded picture")
-    return _to_unit(pixels), "float32"
+    pixels, dtype = sound(vae, lambda: _decode(vae, latents), "the decoded picture")
+    return _to_unit(pixels), dtype
 
 
 def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
@@ -61,16 +77,11 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     Raises:
         PixartError: "picture-invalid" when they are not finite in float32 either, "disk" as in `decode`.
     """
-    latents = _encode(vae, pixels)
-    if bool(torch.isfinite(latents).all()):
-        return latents
-    if vae.dtype is torch.float32:
-        raise invalid("the encoded picture")
-    with cast(vae, torch.float32):
-        latents = _encode(vae, pixels)
-    if not bool(torch.isfinite(latents).all()):
-        raise invalid("the encoded picture")
-    return latents
+    return sound(vae, lambda: _encode(vae, pixels), "the encoded picture", _is_finite)[0]
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.refine import DIRECT, OFF, direct_size, plan_passes
+from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import Estimate, delivered_bytes, estimate
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
@@ -89,7 +89,7 @@ def plan(
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
     dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
     native = choose_bin(width, height, spec.native)
-    size = direct_size(width, height) if refine == DIRECT else (native.width, native.height)
+    size = base_size(refine, native, width, height)
     passes = plan_passes(refine, spec, native, width, height)
     _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
     expected = estimate(spec, *size, dtype, passes)
