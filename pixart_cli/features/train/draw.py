@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pixart_cli.features.train.canvas import Canvas
 from pixart_cli.features.train.lands import draw_land
@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OVERSAMPLING = 3
+Paper = TypeVar("Paper", bound=Canvas)
 
 
 def draw(scene: Scene, width: int, height: int, *, seed: int) -> Image.Image:
     """The scene as an RGB picture of `width` x `height` pixels; equal seeds give equal pictures."""
+    return compose(Canvas, scene, width, height, seed=seed).image.reduce(OVERSAMPLING)
+
+
+def compose(paper: type[Paper], scene: Scene, width: int, height: int, *, seed: int) -> Paper:
+    """The scene on a `paper` OVERSAMPLING times as large as `width` x `height`."""
     rng = Random(seed)
-    canvas = Canvas(width * OVERSAMPLING, height * OVERSAMPLING, jitter(rng, _ground(scene)))
+    canvas = paper(width * OVERSAMPLING, height * OVERSAMPLING, jitter(rng, _ground(scene)))
     if isinstance(scene, Landscape):
         _landscape(canvas, scene, rng)
     elif isinstance(scene, Shapes):
         _shapes(canvas, scene, rng)
     else:
         _stripes(canvas, scene, rng)
-    return canvas.image.reduce(OVERSAMPLING)
+    return canvas
 
 
 def _ground(scene: Scene) -> str:
@@ -70,14 +76,14 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
     w, unit = canvas.width, canvas.unit
     place = scene.celestial.place if scene.celestial else rng.choice(PLACES)
     x = w * (PLACES.index(place or "center") * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
-    radius = 0.15 * unit
-    sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.17 * unit, horizon * 0.3), horizon * 0.62))
+    radius = 0.18 * unit
+    sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.19 * unit, horizon * 0.3), horizon * 0.56))
     spots = [sun]
     for _ in range(200):
         if len(spots) == 5:
             break
         spot = (rng.uniform(0.12 * unit, w - 0.12 * unit), rng.uniform(0.08 * unit, horizon * 0.72))
-        if all((spot[0] - a) ** 2 + (spot[1] - b) ** 2 > (0.24 * unit) ** 2 for a, b in spots):
+        if all((spot[0] - a) ** 2 + (spot[1] - b) ** 2 > (0.27 * unit) ** 2 for a, b in spots):
             spots.append(spot)
     while len(spots) < 5:
         spots.append((rng.uniform(0.1, 0.9) * w, rng.uniform(0.1, 0.3) * horizon))
@@ -86,7 +92,7 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
 
 def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Random) -> None:
     ink = jitter(rng, group.colour)
-    radius = canvas.unit * rng.uniform(0.105, 0.145)
+    radius = canvas.unit * rng.uniform(0.125, 0.17)
     if group.kind == "sun":
         draw_sun(canvas, spot, radius, ink, rng)
     else:
@@ -97,22 +103,22 @@ def _flyers(canvas: Canvas, group: Group, spots: list[tuple[float, float]], rng:
     ink = jitter(rng, group.colour, 4)
     for spot in spots[: group.count]:
         if group.kind == "cloud":
-            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.26, 0.32), ink, rng)
+            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.28, 0.34), ink, rng)
         else:
-            draw_bird(canvas, spot, canvas.unit * rng.uniform(0.15, 0.18), ink)
+            draw_bird(canvas, spot, canvas.unit * rng.uniform(0.17, 0.21), ink)
 
 
 def _stars(canvas: Canvas, rng: Random, horizon: float, spots: list[tuple[float, float]]) -> None:
     for _ in range(rng.randint(16, 28)):
         x, y = rng.uniform(0, canvas.width), rng.uniform(0, horizon * 0.92)
-        if (x - spots[0][0]) ** 2 + (y - spots[0][1]) ** 2 > (0.19 * canvas.unit) ** 2:
-            canvas.disc(x, y, canvas.unit * rng.uniform(0.008, 0.016), (250, 248, 236))
+        if (x - spots[0][0]) ** 2 + (y - spots[0][1]) ** 2 > (0.24 * canvas.unit) ** 2:
+            canvas.disc(x, y, canvas.unit * rng.uniform(0.012, 0.022), (250, 248, 236))
 
 
 def _standing(canvas: Canvas, group: Group, ground: list[float], rng: Random) -> None:
     ink = jitter(rng, group.colour)
     w = canvas.width
-    size = min(canvas.unit * rng.uniform(0.26, 0.32), 0.82 * w / max(group.count, 2))
+    size = min(canvas.unit * rng.uniform(0.32, 0.4), 0.82 * w / max(group.count, 2))
     if group.place is not None:
         xs = [w * (PLACES.index(group.place) * 2 + 1) / 6 + rng.uniform(-0.03, 0.03) * w]
     else:
@@ -135,15 +141,15 @@ def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:
         return
     for group, spot in zip(scene.groups, _related(canvas, scene.relation, rng), strict=True):
         size = (
-            0.19 * canvas.unit
+            0.23 * canvas.unit
             if canvas.width > 1.3 * canvas.height or scene.relation[0] in "lr"
-            else 0.18 * canvas.unit
+            else 0.21 * canvas.unit
         )
         draw_shape(canvas, group.kind, spot, size * rng.uniform(0.94, 1.06), jitter(rng, group.colour))
 
 
 def _shape_size(canvas: Canvas, count: int) -> float:
-    return canvas.unit * (0.27, 0.185, 0.15, 0.145)[count - 1]
+    return canvas.unit * (0.32, 0.2, 0.155, 0.165)[count - 1]
 
 
 def _shape_spots(canvas: Canvas, group: Group, rng: Random) -> list[tuple[float, float]]:

@@ -22,12 +22,11 @@ from pixart_cli.features.train.things import (
     draw_standing,
     draw_sun,
 )
-from pixart_cli.features.train.vocabulary import COLOURS, LANDS, SHAPES
+from pixart_cli.features.train.vocabulary import COLOURS, LANDS, SHAPES, THINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-THINGS = ("sun", "moon", "cloud", "bird", "tree", "house", "cactus", "boat", *SHAPES)
 # The sun's disc and a circle have one outline: the question decides which word is meant.
 ALIKE = {"circle": "sun"}
 _PER_KIND = 40
@@ -58,15 +57,15 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
     centre, unit = (canvas.width / 2, canvas.height / 2), float(canvas.unit)
     ink = jitter(rng, colour)
     if kind in SHAPES:
-        draw_shape(canvas, kind, centre, unit * rng.uniform(0.14, 0.28), ink)
+        draw_shape(canvas, kind, centre, unit * rng.uniform(0.14, 0.34), ink)
     elif kind in ("sun", "moon"):
-        (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(0.105, 0.145), ink, rng)
+        (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(0.125, 0.17), ink, rng)
     elif kind == "cloud":
-        draw_cloud(canvas, centre, unit * rng.uniform(0.26, 0.32), ink, rng)
+        draw_cloud(canvas, centre, unit * rng.uniform(0.28, 0.34), ink, rng)
     elif kind == "bird":
-        draw_bird(canvas, centre, unit * rng.uniform(0.15, 0.18), ink)
+        draw_bird(canvas, centre, unit * rng.uniform(0.17, 0.21), ink)
     else:
-        draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.22, 0.32), ink, rng)
+        draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.26, 0.4), ink, rng)
     seen = [p for p in pieces(to_lab(canvas.image.reduce(OVERSAMPLING))) if p.ink == colour]
     return max(seen, key=lambda p: p.area).outline if seen else None
 

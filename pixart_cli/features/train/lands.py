@@ -110,7 +110,7 @@ def _firs(canvas: Canvas, level: float, rng: Random) -> list[float]:
 
 def _sea(canvas: Canvas, ink: RGB, horizon: float, glow: Glow, rng: Random) -> list[float]:
     w, h, unit = canvas.width, canvas.height, canvas.unit
-    canvas.box(0, horizon, w, h, ink)
+    canvas.below([horizon] * w, ink)
     light = shade(ink, 1.14 if sum(ink) < 600 else 0.94)
     depth = h - horizon
     for _ in range(rng.randint(4, 6) * max(1, round(w / unit))):
@@ -136,10 +136,14 @@ def _city(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> list[float]:
     for share, lift in ((0.24, 0.1), (0.0, 0.0)):
         body = mix(ink, canvas.ground, share)
         x = -rng.uniform(0, 0.1) * unit
+        roofs = [float(canvas.height)] * w
+        canvas.ridges.append(roofs)
         while x < w:
             width = unit * rng.uniform(0.1, 0.17)
             top = horizon - unit * (rng.uniform(-0.08, 0.2) + lift)
             canvas.box(x, top, x + width, canvas.height, body)
+            for column in range(max(0, int(x)), min(w, int(x + width))):
+                roofs[column] = min(roofs[column], top)
             if share == 0.0:
                 _windows(canvas, (x, top, width), ink)
             x += width * (1.0 if share == 0.0 else 1.02)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pixart_cli.features.train import autoencoder, denoiser, language
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
+from pixart_cli.features.train.landmarks import LandmarkHead
 from pixart_cli.features.train.loop import Stage, StageSettings
 from pixart_cli.features.train.team import Team, join_team
 
@@ -37,7 +38,8 @@ FULL_SIZES: Sequence[tuple[Size, float]] = (
     ((256, 256), 0.22), ((336, 192), 0.24), ((192, 336), 0.08), ((304, 208), 0.08), ((208, 304), 0.14),
     ((288, 224), 0.06), ((224, 288), 0.08), ((384, 160), 0.06), ((160, 384), 0.04),
 )  # fmt: skip
-AUXILIARY_WEIGHT = 0.1
+WORDS_WEIGHT = 0.1
+LANDMARKS_WEIGHT = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ LESSONS: Sequence[Lesson] = (
         ema_decay=0.999,
     ),
     Lesson(
-        name="full", sizes=FULL_SIZES, pictures=14_000, steps=3800, batch=16, learning_rate=5e-4,
+        name="full", sizes=FULL_SIZES, pictures=14_000, steps=12_800, batch=16, learning_rate=6e-4,
         ema_decay=0.9985, close_ups=0.15,
     ),
 )  # fmt: skip
@@ -214,6 +216,8 @@ class Teacher:
         self.encoder = language.build_text_encoder(words).to(_device())
         self.heads = language.build_neighbour_heads(words).to(_device())
         self.transformer = denoiser.build_transformer(language.WIDTH).to(_device())
+        self.landmarks = LandmarkHead(self.transformer.inner_dim).to(_device())
+        self.landmarks.watch(self.transformer.transformer_blocks[denoiser.LAYERS // 2 - 1])
         self._loss = denoiser.DenoisingLoss().to(_device())
 
     def learn_language(self) -> None:
@@ -233,8 +237,9 @@ class Teacher:
         stage.load_average()
 
     def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
-        """Stage three: velocity prediction, with the words' neighbours kept alongside."""
+        """Stage three: velocity prediction, with landmarks and the words' neighbours alongside."""
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
+        modules["landmarks"] = self.landmarks
         stage = Stage(nn.ModuleDict(modules), lesson.settings, self.run, self.team)
 
         def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -250,7 +255,10 @@ class Teacher:
                     self.transformer, batch.latents.to(_device()), states, mask, batch.generator,
                     batch.timesteps_end,
                 )  # fmt: skip
-            return drawn + AUXILIARY_WEIGHT * words, {"draw": drawn.item(), "words": words.item()}
+                height, width = batch.latents.shape[-2:]
+                marks = self.landmarks.loss(batch.marks, height // 2, width // 2)
+            total = drawn + WORDS_WEIGHT * words + LANDMARKS_WEIGHT * marks
+            return total, {"draw": drawn.item(), "words": words.item(), "landmarks": marks.item()}
 
         stage.run(loss_of_step, self.report)
         stage.load_average()

@@ -12,6 +12,7 @@ from pixart_cli.features.train.vocabulary import RGB
 
 def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:
     """A full disc, at times within a faint ring."""
+    canvas.place("sun", *spot, radius)
     if rng.random() < 0.3:
         canvas.disc(*spot, radius * 1.35, mix(canvas.ground, ink, 0.18))
     canvas.disc(*spot, radius, ink)
@@ -20,6 +21,7 @@ def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) 
 def draw_moon(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:
     """A crescent, open to the left or right."""
     x, y = spot
+    canvas.place("moon", x, y, 1.1 * radius)
     side = rng.choice((-1, 1))
     half = math.radians(68)
     outer = arc(x, y, radius * 1.1, half, 2 * math.pi - half)
@@ -34,6 +36,7 @@ def draw_moon(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random)
 def draw_cloud(canvas: Canvas, spot: Point, width: float, ink: RGB, rng: Random) -> None:
     """A flat-bottomed cloud of three puffs, `width` wide."""
     x, y = spot
+    canvas.place("cloud", x, y, width / 2)
     lean = rng.uniform(-0.06, 0.06) * width
     canvas.disc(x - 0.27 * width, y, 0.17 * width, ink)
     canvas.disc(x + lean, y - 0.1 * width, 0.24 * width, ink)
@@ -44,6 +47,7 @@ def draw_cloud(canvas: Canvas, spot: Point, width: float, ink: RGB, rng: Random)
 def draw_bird(canvas: Canvas, spot: Point, width: float, ink: RGB) -> None:
     """A bird far off: two wings, `width` across."""
     x, y = spot
+    canvas.place("bird", x, y, width / 2)
     thick, half = width * 0.15, width / 2
     for side in (-1, 1):
         wing = [
@@ -58,6 +62,7 @@ _STEPS = tuple(i / 12 for i in range(13))
 
 def draw_standing(canvas: Canvas, kind: str, foot: Point, size: float, ink: RGB, rng: Random) -> None:
     """A tree, house, cactus or boat `size` high whose foot is at `foot`."""
+    canvas.place(kind, foot[0], foot[1] - size / 2, size / 2)
     {"tree": _tree, "house": _house, "cactus": _cactus, "boat": _boat}[kind](canvas, foot, size, ink, rng)
 
 
@@ -111,6 +116,7 @@ def _boat(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> No
 def draw_shape(canvas: Canvas, kind: str, centre: Point, radius: float, ink: RGB) -> None:
     """A circle, square, triangle or five-pointed star of about `radius`."""
     x, y = centre
+    canvas.place(kind, x, y, radius)
     if kind == "circle":
         canvas.disc(x, y, radius, ink)
     elif kind == "square":

@@ -89,6 +89,7 @@ STANDING: Final[dict[str, tuple[str, ...]]] = {
     "city": (),
 }
 SHAPES: Final = ("circle", "triangle", "square", "star")
+THINGS: Final = ("sun", "moon", "cloud", "bird", "tree", "house", "cactus", "boat", *SHAPES)
 RELATIONS: Final = ("left of", "right of", "above", "below")
 PLACES: Final = ("left", "center", "right")
 

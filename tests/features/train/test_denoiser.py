@@ -105,3 +105,9 @@ def test_close_ups_are_other_pictures_learned_at_low_noise(tmp_path: Path) -> No
     )
     assert not np.array_equal(whole.latents, close.latents)
     assert batch_of_step([close], count=2, chance="a", seed=0).timesteps_end == denoiser.CLOSE_TIMESTEPS
+
+
+def test_whole_pictures_come_with_landmarks_and_close_ups_without(bucket: Bucket) -> None:
+    assert len(batch_of_step([bucket], count=3, chance="a", seed=0).marks) == 3
+    close = Bucket(bucket.width, bucket.height, bucket.indices, bucket.latents, close=True)
+    assert not batch_of_step([close], count=3, chance="a", seed=0).marks

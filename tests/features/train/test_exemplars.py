@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.exemplars import ALIKE, THINGS, _draw_alone, kind_of_land, kind_of_outline
+from pixart_cli.features.train.exemplars import ALIKE, _draw_alone, kind_of_land, kind_of_outline
 from pixart_cli.features.train.scene import Landscape, inks_against
 from pixart_cli.features.train.seeing import to_lab
-from pixart_cli.features.train.vocabulary import LANDS
+from pixart_cli.features.train.vocabulary import LANDS, THINGS
 
 
 @pytest.mark.parametrize("kind", THINGS)
