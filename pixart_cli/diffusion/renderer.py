@@ -20,16 +20,20 @@ from pixart_cli.diffusion.decode import decode, invalid, is_picture
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.kv_compression import KVCompression
 from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device
+from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.pipeline import Components, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, resample
 from pixart_cli.diffusion.sampling import draw_noise, sample
+from pixart_cli.diffusion.task import Task
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
 from pixart_cli.diffusion.transformer import kv_compressed
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from pixart_cli.diffusion.crew import Crew
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
 _TOKEN_PIXELS: Final = 16 * 16
@@ -52,12 +56,14 @@ class NetworkRenderer:
 
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
-    branches, so its pixels do not depend on what else is asked for in the call.
+    branches, so its pixels do not depend on what else is asked for in the call. The processes of a
+    `crew` denoise together; all else is done here.
     """
 
-    def __init__(self, plan: MemoryPlan, installed: Installed) -> None:
+    def __init__(self, plan: MemoryPlan, installed: Installed, crew: Crew | None = None) -> None:
         self.plan = plan
         self.installed = installed
+        self._crew = crew
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
 
@@ -96,7 +102,7 @@ class NetworkRenderer:
         """`work` done under the plan, or under the next smaller one each time memory runs out."""
         while True:
             try:
-                with _exact(self.plan), torch.inference_mode():
+                with exact(self.plan), torch.inference_mode():
                     return work()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -123,7 +129,7 @@ class NetworkRenderer:
         return self._components
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
-        texts = dict.fromkeys(text for request in requests for text in _texts(request))
+        texts = dict.fromkeys(text for request in requests for text in texts_of(request))
         new = [text for text in texts if text not in self._embeds]
         if not new:
             return
@@ -147,9 +153,7 @@ class NetworkRenderer:
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
         native = choose_bin(request.width, request.height, self.installed.spec.native)
-        tokens = native.width * native.height // _TOKEN_PIXELS
-        compressed = kv_compressed(parts.transformer, request.kv_compression, tokens=tokens)
-        with on_device(parts.transformer, self.plan), compressed as kv_compression:
+        with self._transformer_for(request, native) as kv_compression:
             latents, dtype = self._denoise(request, native, lambda done, of: report("denoise", done, of))
         vae_plan = self.plan.for_vae()
         with on_device(parts.vae, vae_plan):
@@ -159,6 +163,26 @@ class NetworkRenderer:
             pixels=pixels, native=native, vae_dtype=vae_dtype, transformer_dtype=dtype,
             kv_compression=kv_compression,
         )  # fmt: skip
+
+    @contextmanager
+    def _transformer_for(self, request: GenerationRequest, native: Bin) -> Iterator[KVCompression | None]:
+        """The transformer in its place and compressed as `request` says; gives the compression in force."""
+        transformer = self._parts().transformer
+        tokens = native.width * native.height // _TOKEN_PIXELS
+        compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
+        with on_device(transformer, self.plan), compressed as kv_compression:
+            yield kv_compression
+
+    @contextmanager
+    def _company(self, request: GenerationRequest) -> Iterator[None]:
+        """Within, the others denoise along, if there are any."""
+        if self._crew is None:
+            yield
+            return
+        transformer, embeds = self._parts().transformer, [self._embeds[text] for text in texts_of(request)]
+        task = Task.of(request, self.installed.name, self.plan, transformer.dtype, embeds)
+        with task.led(self._crew, embeds) as links, shared_out(transformer, links):
+            yield
 
     def _denoise(
         self, request: GenerationRequest, native: Bin, on_step: Callable[[int, int], None]
@@ -187,15 +211,16 @@ class NetworkRenderer:
             request.scheduler, parts.scheduler_config, request.num_inference_steps,
             device=self.plan.device, timesteps=spec.timesteps,
         )  # fmt: skip
-        return sample(
-            parts.transformer,
-            scheduler,
-            embeds=tuple(self._embeds[text] for text in _texts(request)),
-            guidance_scale=request.guidance_scale,
-            latents=draw_noise(generator, channels, native.width, native.height).to(self.plan.device),
-            generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
-            on_step=on_step,
-        )
+        with self._company(request):
+            return sample(
+                parts.transformer,
+                scheduler,
+                embeds=tuple(self._embeds[text] for text in texts_of(request)),
+                guidance_scale=request.guidance_scale,
+                latents=draw_noise(generator, channels, native.width, native.height).to(self.plan.device),
+                generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
+                on_step=on_step,
+            )
 
     def _deliver(
         self, drawn: _Drawn, request: GenerationRequest, report: Callable[[str, int, int], None]
@@ -214,6 +239,7 @@ class NetworkRenderer:
             "bin": [drawn.native.width, drawn.native.height],
             "delivered": [request.width, request.height],
             "resample": fit.to_dict(),
+            **({} if self._crew is None else {"processes": self._crew.place.size}),
         }
 
     def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:
@@ -232,7 +258,7 @@ def _begun(text: str, most: int = 400) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _texts(request: GenerationRequest) -> tuple[str, ...]:
+def texts_of(request: GenerationRequest) -> tuple[str, ...]:
     """What the transformer is told, normalised: (negative, prompt) with guidance, else (prompt,)."""
     if request.guidance_scale > 1:
         return normalise(request.negative_prompt), normalise(request.prompt)
@@ -240,7 +266,7 @@ def _texts(request: GenerationRequest) -> tuple[str, ...]:
 
 
 @contextmanager
-def _exact(plan: MemoryPlan) -> Iterator[None]:
+def exact(plan: MemoryPlan) -> Iterator[None]:
     """On the processor the same request gives the same bits; elsewhere nothing is promised."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
