@@ -12,6 +12,7 @@ import typer
 
 from pixart_cli import __version__
 from pixart_cli.cli import doctor, generate, info, models, presets, replay, train
+from pixart_cli.cli.crew import run_together
 from pixart_cli.cli.failure import as_error, help_page
 from pixart_cli.cli.options import Door, RendererFactory, switched_on
 from pixart_cli.cli.output import Printer, prepare_streams
@@ -67,7 +68,8 @@ def pixart(
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script: run `argv`, by default what was typed, and exit with the contract's code."""
-    code = run(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    code = run_together(words, run)
     leave_quietly()
     sys.exit(code)
 

@@ -19,6 +19,7 @@ from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
 from pixart_cli.cli.progress import Progress
 from pixart_cli.core.catalog import BUILT_IN
+from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import MAX_PROMPT_BYTES
 from pixart_cli.core.paths import here
@@ -175,9 +176,9 @@ def _announce(printer: Printer, order: Order) -> None:
     request, last = order.jobs[0].request, order.jobs[-1].request
     seeds = f"seed {request.seed}" if request.seed == last.seed else f"seeds {request.seed} to {last.seed}"
     many = f"{len(order.jobs)} pictures" if len(order.jobs) > 1 else "1 picture"
-    printer.say(
-        f"{request.model}: {many} of {request.width}x{request.height} on {order.plan.device}, {seeds}"
-    )
+    here = place(os.environ)
+    where = order.plan.device if here.alone else f"{order.plan.device} in {here.size} processes"
+    printer.say(f"{request.model}: {many} of {request.width}x{request.height} on {where}, {seeds}")
 
 
 def _draw_all(printer: Printer, order: Order, renderer: Any, settings: Settings) -> None:

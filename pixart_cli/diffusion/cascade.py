@@ -6,10 +6,10 @@ Between two passes the picture is decoded, enlarged in pixels and encoded again:
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -23,11 +23,16 @@ from pixart_cli.diffusion.decode import decode, encode, sound
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.kv_compression import KVCompression
 from pixart_cli.diffusion.memory import on_device
+from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.pipeline import Components
 from pixart_cli.diffusion.refine import Refinement, refine
 from pixart_cli.diffusion.resample import enlarge
-from pixart_cli.diffusion.sampling import draw_noise, sample
+from pixart_cli.diffusion.sampling import StepCallback, draw_noise, sample
+from pixart_cli.diffusion.task import Company, Joined, Task
 from pixart_cli.diffusion.transformer import kv_compressed
+
+if TYPE_CHECKING:
+    from pixart_cli.diffusion.links import Links
 
 Report = Callable[[str, int, int], None]
 _TOKEN_PIXELS: Final = 16 * 16
@@ -53,12 +58,21 @@ class Drawn:
 
 
 class Cascade:
-    """Draws with `parts` as `plan` says. `embeds` are what the transformer is told, negative first."""
+    """Draws with `parts` as `plan` says. `embeds` are what the transformer is told, negative first.
+
+    The others of its `company` denoise along: the base forward by forward, a pass window by window.
+    """
 
     def __init__(
-        self, parts: Components, plan: MemoryPlan, spec: ModelSpec, embeds: tuple[torch.Tensor, ...]
+        self,
+        parts: Components,
+        plan: MemoryPlan,
+        spec: ModelSpec,
+        embeds: tuple[torch.Tensor, ...],
+        company: Company,
     ) -> None:
         self._parts, self._plan, self._spec, self._embeds = parts, plan, spec, embeds
+        self._company = company
 
     def draw(self, request: GenerationRequest, report: Report) -> Drawn:
         """The picture of `request`, as large as its passes make it or larger.
@@ -67,9 +81,7 @@ class Cascade:
             PixartError: "picture-invalid", "disk", or "request-invalid" for a KV compression other than the
                 one that the weights were trained with.
         """
-        native = choose_bin(request.width, request.height, self._spec.native)
-        size = base_size(request.refine, native, request.width, request.height)
-        passes = plan_passes(request.refine, self._spec, native, request.width, request.height)
+        native, size, passes = _stages(request, self._spec)
         drawn = Drawn(native=native, size=size)
         self._base(drawn, request, report)
         done, steps = 0, sum(each.steps for each in passes)
@@ -85,22 +97,27 @@ class Cascade:
 
     def _base(self, drawn: Drawn, request: GenerationRequest, report: Report) -> None:
         def work() -> torch.Tensor:
-            generator = _generator(request.seed, 0)
-            scheduler = schedulers.build(
-                request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
-                device=self._plan.device, timesteps=self._spec.timesteps,
-            )  # fmt: skip
-            channels = self._parts.transformer.config.in_channels
-            return sample(
-                self._parts.transformer, scheduler, embeds=self._embeds,
-                guidance_scale=request.guidance_scale,
-                latents=draw_noise(generator, channels, *drawn.size).to(self._plan.device),
-                generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
-                on_step=lambda done, of: report("denoise", done, of),
-            )  # fmt: skip
+            with self._company.called(request, self._parts.transformer.dtype) as links:
+                return self._sample(request, drawn.size, links, lambda done, of: report("denoise", done, of))
 
         self._decode(drawn, self._denoise(drawn, request, work))
         report("decode", 1, 1)
+
+    def _sample(
+        self, request: GenerationRequest, size: tuple[int, int], links: Links | None, on_step: StepCallback
+    ) -> torch.Tensor:
+        transformer, generator = self._parts.transformer, _generator(request.seed, 0)
+        scheduler = schedulers.build(
+            request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
+            device=self._plan.device, timesteps=self._spec.timesteps,
+        )  # fmt: skip
+        noise = draw_noise(generator, transformer.config.in_channels, *size).to(self._plan.device)
+        with shared_out(transformer, links):
+            return sample(
+                transformer, scheduler, embeds=self._embeds, guidance_scale=request.guidance_scale,
+                latents=noise, on_step=on_step,
+                generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
+            )  # fmt: skip
 
     def _pass(
         self,
@@ -112,21 +129,14 @@ class Cascade:
     ) -> None:
         before = torch.from_numpy(enlarge(drawn.pixels.numpy(), each.width, each.height))
         source = self._encode(before)
-        how = Refinement(
-            side=self._spec.native // _VAE_SCALE, guidance_scale=request.guidance_scale,
-            guidance_until=each.guidance_until, flat=each.flat,
-        )  # fmt: skip
-        tail = schedulers.build_tail(
-            request.scheduler, self._parts.scheduler_config, each.steps, each.strength,
-            device=self._plan.device,
-        )  # fmt: skip
+        tail = self._tail(request, each)
 
         def work() -> torch.Tensor:
-            return refine(
-                self._parts.transformer, copy.deepcopy(tail), embeds=self._embeds,
-                source=source.to(self._plan.device), how=how, generator=_generator(request.seed, index + 1),
-                on_step=lambda _done, _of: on_step(),
-            )  # fmt: skip
+            called = self._company.called(
+                request, self._parts.transformer.dtype, stage=index + 1, source=source
+            )
+            with called as links:
+                return self._refine(request, each, index, source, links, lambda _done, _of: on_step())
 
         self._decode(drawn, self._denoise(drawn, request, work))
         drawn.pixels = match_colours(drawn.pixels, before)
@@ -136,15 +146,64 @@ class Cascade:
             "guidance_until": each.guidance_until, "flat": each.flat,
         })  # fmt: skip
 
+    def _tail(self, request: GenerationRequest, each: Pass) -> schedulers.Tail:
+        return schedulers.build_tail(
+            request.scheduler, self._parts.scheduler_config, each.steps, each.strength,
+            device=self._plan.device,
+        )  # fmt: skip
+
+    def _refine(
+        self,
+        request: GenerationRequest,
+        each: Pass,
+        index: int,
+        source: torch.Tensor,
+        links: Links | None,
+        on_step: StepCallback,
+    ) -> torch.Tensor:
+        how = Refinement(
+            side=self._spec.native // _VAE_SCALE, guidance_scale=request.guidance_scale,
+            guidance_until=each.guidance_until, flat=each.flat,
+        )  # fmt: skip
+        return refine(
+            self._parts.transformer, self._tail(request, each), embeds=self._embeds,
+            source=source.to(self._plan.device), how=how, generator=_generator(request.seed, index + 1),
+            on_step=on_step, links=links,
+        )  # fmt: skip
+
+    def assist(self, task: Task, join: Callable[[], Joined]) -> None:
+        """Do this process's share of `task`, of which the process that leads keeps the result.
+
+        `join` is called when the transformer is ready; it gives the links, what the transformer is told and
+        the picture to refine.
+
+        Raises:
+            PixartError: as `draw`, and as `Links.gather`.
+        """
+        _, size, passes = _stages(task.request, self._spec)
+        with self._ready(task.request, size):
+            joined = join()
+            self._embeds = joined.embeds
+            if joined.source is None:
+                self._sample(task.request, size, joined.links, _say_nothing)
+            else:
+                index = task.stage - 1
+                self._refine(task.request, passes[index], index, joined.source, joined.links, _say_nothing)
+
+    @contextmanager
+    def _ready(self, request: GenerationRequest, size: tuple[int, int]) -> Iterator[KVCompression | None]:
+        """The transformer in its place, compressed as `request` says; gives the compression in force."""
+        transformer, tokens = self._parts.transformer, size[0] * size[1] // _TOKEN_PIXELS
+        compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
+        with on_device(transformer, self._plan), compressed as kv_compression:
+            yield kv_compression
+
     def _denoise(
         self, drawn: Drawn, request: GenerationRequest, work: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
         """Finite latents: half precision that overflows is done again in float32."""
-        transformer = self._parts.transformer
-        tokens = drawn.size[0] * drawn.size[1] // _TOKEN_PIXELS
-        compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
-        with on_device(transformer, self._plan), compressed as drawn.kv_compression:
-            latents, drawn.transformer_dtype = sound(transformer, work, "the latents")
+        with self._ready(request, drawn.size) as drawn.kv_compression:
+            latents, drawn.transformer_dtype = sound(self._parts.transformer, work, "the latents")
         return latents
 
     def _decode(self, drawn: Drawn, latents: torch.Tensor) -> None:
@@ -155,6 +214,17 @@ class Cascade:
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         with on_device(self._parts.vae, self._plan.for_vae()):
             return encode(self._parts.vae, pixels)
+
+
+def _stages(request: GenerationRequest, spec: ModelSpec) -> tuple[Bin, tuple[int, int], tuple[Pass, ...]]:
+    """The bin, the size of the base, and the passes that follow."""
+    native = choose_bin(request.width, request.height, spec.native)
+    size = base_size(request.refine, native, request.width, request.height)
+    return native, size, plan_passes(request.refine, spec, native, request.width, request.height)
+
+
+def _say_nothing(_done: int, _of: int) -> None:
+    """A helper's progress is the leader's."""
 
 
 def _generator(seed: int, stage: int) -> torch.Generator:

@@ -6,10 +6,15 @@ which does not work on PixArt's class.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
+
+
+def _alone(sums: Tensor) -> Tensor:
+    """The sums over all processes, where there is one."""
+    return sums
 
 
 class FirstBlockCache:
@@ -31,12 +36,16 @@ class FirstBlockCache:
         self._first: Tensor | None = None
         self._rest: Tensor | None = None
 
-    def recall(self, first_BNC: Tensor) -> Tensor | None:
-        """What the other blocks added when the first last added `first_BNC` or nearly so, or None."""
+    def recall(self, first_BNC: Tensor, total: Callable[[Tensor], Tensor] = _alone) -> Tensor | None:
+        """What the other blocks added when the first last added `first_BNC` or nearly so, or None.
+
+        `total` adds sums up over all processes that hold a part of the tokens, so that all decide alike.
+        """
         before, rest = self._first, self._rest
         if before is not None and rest is not None and before.shape == first_BNC.shape:
-            change = (first_BNC - before).abs().mean() / before.abs().mean()
-            if change < self.threshold:
+            sums = [each.abs().sum(dtype=torch.float32) for each in (first_BNC - before, before)]
+            change, whole = total(torch.stack(sums))
+            if change < self.threshold * whole:
                 self.skipped += 1
                 return rest
         self._first = first_BNC
@@ -45,3 +54,7 @@ class FirstBlockCache:
     def keep(self, rest_BNC: Tensor) -> None:
         """Remember what the other blocks added in this step."""
         self._rest = rest_BNC
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._first = self._rest = None

@@ -17,6 +17,7 @@ from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 
 from pixart_cli.diffusion.kv_compression import attend
+from pixart_cli.diffusion.parallel import Whole, share
 
 if TYPE_CHECKING:
     from diffusers.models.attention import BasicTransformerBlock
@@ -100,6 +101,8 @@ class Text:
 class Forward:
     """`transformer` made ready for one picture: prompts and size are fixed, latents and timestep are not.
 
+    While `parallel.shared_out` is in force the processes it links compute every forward together.
+
     Args:
         embeds: `(prompt,)`, or `(negative, prompt)`, each (L, caption channels) on the transformer's device
             and in its precision.
@@ -121,6 +124,7 @@ class Forward:
         self._conditions = conditions
         self._savings = savings
         self._cache = cache
+        self._branches = 0
         self._positions: tuple[Grid, Tensor] | None = None
 
     def __call__(self, latents_1CHW: Tensor, timestep: Tensor, *, branches: int | None = None) -> Tensor:
@@ -133,24 +137,33 @@ class Forward:
         network, patch = self._transformer, self._transformer.config.patch_size
         height, width = latents_1CHW.shape[-2:]
         grid = (height // patch, width // patch)
-        texts = self._texts if branches is None else self._texts[-branches:]
+        wanted = self._texts if branches is None else self._texts[-branches:]
+        self._tell_cache(len(wanted))
+        part = share(network, grid, branches=len(wanted))
+        texts = part.branches(wanted)
         modulation, embedded = network.adaln_single(
             timestep, self._conditions, batch_size=1, hidden_dtype=latents_1CHW.dtype
         )
-        hidden = self._embed(latents_1CHW, grid)
+        hidden = part.tokens(self._embed(latents_1CHW, grid))
         if not self._savings.shared_start:
             hidden = hidden.expand(len(texts), -1, -1)
-        hidden = self._blocks(hidden, modulation, grid, texts)
-        return _output(network, hidden, embedded, grid)
+        hidden = self._blocks(hidden, modulation, part, texts)
+        return _laid_out(part.output(_output(network, hidden, embedded)), grid, patch)
 
-    def _blocks(self, hidden: Tensor, modulation: Tensor, grid: Grid, texts: Sequence[Text]) -> Tensor:
+    def _tell_cache(self, branches: int) -> None:
+        """With another number of branches tokens are dealt out anew: nothing remembered fits."""
+        if self._cache is not None and branches != self._branches:
+            self._cache.forget()
+        self._branches = branches
+
+    def _blocks(self, hidden: Tensor, modulation: Tensor, part: Whole, texts: Sequence[Text]) -> Tensor:
         """All blocks, or the first and what the cache remembers of the others."""
         start, blocks = hidden, self._transformer.transformer_blocks
         for layer, block in enumerate(blocks):
-            hidden = self._block(layer, block, hidden, modulation, grid, texts)
+            hidden = self._block(layer, block, hidden, modulation, part, texts)
             if layer == 0 and self._cache is not None:
                 first = hidden
-                rest = self._cache.recall(first - start)
+                rest = self._cache.recall(first - start, part.total)
                 if rest is not None:
                     return first + rest
         if self._cache is not None:
@@ -174,15 +187,14 @@ class Forward:
         block: BasicTransformerBlock,
         hidden: Tensor,
         modulation: Tensor,
-        grid: Grid,
+        part: Whole,
         texts: Sequence[Text],
     ) -> Tensor:
         """One block: self-attention, cross-attention, feed-forward; (1 or B, N, C) → (B, N, C)."""
         table = block.scale_shift_table.to(hidden.device)
         rows = (table[None] + modulation.reshape(1, 6, -1)).chunk(6, dim=1)
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = rows
-        told = {} if getattr(self._transformer, "kv_compression", None) is None else {"grid": grid}
-        attended = block.attn1(block.norm1(hidden) * (1 + scale_attn) + shift_attn, **told)
+        attended = part.attention(block.attn1, block.norm1(hidden) * (1 + scale_attn) + shift_attn)
         hidden = (hidden + gate_attn * attended).expand(len(texts), -1, -1)
         pairs = zip(texts, hidden.split(1), strict=True)
         hidden = torch.cat([one + text.attention(layer, block.attn2, one) for text, one in pairs])
@@ -211,12 +223,16 @@ def feed_forward(ff: torch.nn.Module, hidden_BNC: Tensor, chunk_from: int) -> Te
     return torch.cat([ff(chunk) for chunk in hidden_BNC.split(_CHUNK, dim=1)], dim=1)
 
 
-def _output(network: Any, hidden_BNC: Tensor, embedded_1C: Tensor, grid: Grid) -> Tensor:
-    """The last, modulated layer, and tokens laid out as a picture: (B, out channels, h, w)."""
+def _output(network: Any, hidden_BNC: Tensor, embedded_1C: Tensor) -> Tensor:
+    """The last, modulated layer: (B, N, patch · patch · out channels)."""
     table = network.scale_shift_table.to(hidden_BNC.device)
     shift, scale = (table[None] + embedded_1C[:, None]).chunk(2, dim=1)
-    hidden = network.proj_out(network.norm_out(hidden_BNC) * (1 + scale) + shift)
-    patch = network.config.patch_size
-    parts_BHWpqC: Tensor = hidden.unflatten(2, (patch, patch, -1)).unflatten(1, grid)
+    output: Tensor = network.proj_out(network.norm_out(hidden_BNC) * (1 + scale) + shift)
+    return output
+
+
+def _laid_out(output_BND: Tensor, grid: Grid, patch: int) -> Tensor:
+    """Tokens of `grid` as a picture, (B, out channels, h, w)."""
+    parts_BHWpqC: Tensor = output_BND.unflatten(2, (patch, patch, -1)).unflatten(1, grid)
     picture = parts_BHWpqC.permute(0, 5, 1, 3, 2, 4)
     return picture.flatten(4, 5).flatten(2, 3)

@@ -131,6 +131,24 @@ def compress(attn: Attention, x_BNC: Tensor, grid: Grid, sampling: str, ratio: i
     return x_BMC
 
 
+def tokens_left(grid: Grid, sampling: str, ratio: int) -> int:
+    """M, the keys that :func:`compress` leaves of `grid`; 0 where it would raise."""
+    H, W = grid
+    if sampling == "uniform_every":
+        return -(-H * W // ratio)
+    if sampling in ("conv", "ave"):
+        return (H // ratio) * (W // ratio)
+    return -(-H // ratio) * -(-W // ratio)
+
+
+def project(attn: Attention, x_BNC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of self-attention, (B, N, C) each, with q/k norm where `attn` has it."""
+    query, key, value = attn.to_q(x_BNC), attn.to_k(x_BNC), attn.to_v(x_BNC)
+    if hasattr(attn, "q_norm"):
+        query, key = attn.q_norm(query), attn.k_norm(key)
+    return query, key, value
+
+
 def attend(
     attn: Attention, q_BNC: Tensor, k_BMC: Tensor, v_BMC: Tensor, mask: Tensor | None = None
 ) -> Tensor:
@@ -167,10 +185,8 @@ class KVCompressedAttnProcessor:
         compressed = self.ratio > 1
         if encoder_hidden_states is not None or (compressed and (attention_mask is not None or grid is None)):
             raise ValueError("KV compression is for self-attention over a known grid, without a mask")
-        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
-        dtype = query.dtype
-        if hasattr(attn, "q_norm"):
-            query, key = attn.q_norm(query), attn.k_norm(key)
+        query, key, value = project(attn, hidden_states)
+        dtype = value.dtype
         if grid is not None and compressed:
             key, value = (compress(attn, each, grid, self.sampling, self.ratio) for each in (key, value))
         query, key, value = (each.to(dtype) for each in (query, key, value))

@@ -27,6 +27,7 @@ from pixart_cli.diffusion.sampling import Guidance, StepCallback, denoise, micro
 if TYPE_CHECKING:
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
+    from pixart_cli.diffusion.links import Links
     from pixart_cli.diffusion.schedulers import Tail
 
 _TOKEN: Final = 2  # latents a side
@@ -63,6 +64,7 @@ def refine(
     how: Refinement,
     generator: torch.Generator,
     on_step: StepCallback,
+    links: Links | None = None,
 ) -> Tensor:
     """`source` latents with detail drawn into them, float32.
 
@@ -71,6 +73,7 @@ def refine(
         source: the enlarged picture, encoded and scaled, (1, C, H, W) with even sides.
         generator: draws the noise, on the CPU.
         on_step: told (done, total) after every step.
+        links: to the processes that share the windows out, who do the same; the result is that of one.
     """
     device, dtype = source.device, transformer.dtype
     height, width = (min(how.side, side) for side in source.shape[-2:])
@@ -78,7 +81,7 @@ def refine(
     forward = Forward(transformer, [each.to(device, dtype) for each in embeds], told)
     noise = torch.randn(source.shape, generator=generator).to(device)
     return denoise(
-        Windows(forward, source, how, tail.scheduler), tail.scheduler, tail.timesteps, dtype=dtype,
+        Windows(forward, source, how, tail.scheduler, links), tail.scheduler, tail.timesteps, dtype=dtype,
         latents=tail.scheduler.add_noise(source, noise, tail.timesteps[:1]),
         guidance=Guidance(scale=how.guidance_scale, branches=len(embeds), until=how.guidance_until),
         generator=generator if tail.stochastic else None, on_step=on_step,
@@ -92,7 +95,10 @@ class Windows:
     source back, so a plain sky costs nothing and stays plain.
     """
 
-    def __init__(self, forward: Forward, source: Tensor, how: Refinement, scheduler: Any) -> None:
+    def __init__(
+        self, forward: Forward, source: Tensor, how: Refinement, scheduler: Any, links: Links | None = None
+    ) -> None:
+        self._links = links
         self._forward, self._source, self._scheduler = forward, source, scheduler
         self._window = tuple(min(how.side, side) for side in source.shape[-2:])
         self._weight = gaussian(self._window, source.device)
@@ -107,13 +113,38 @@ class Windows:
         if self._detail is not None:
             total += _SOURCE_WEIGHT * self._back_to_source(latents_1CHW, timestep)
             weight += _SOURCE_WEIGHT
-        for top, left in self._places(size):
-            part = (..., slice(top, top + self._window[0]), slice(left, left + self._window[1]))
-            predicted = self._forward(latents_1CHW[part], timestep, branches=branches)
-            total[part] += self._weight * predicted[:, :channels].float()
+        parts = [
+            (..., slice(top, top + self._window[0]), slice(left, left + self._window[1]))
+            for top, left in self._places(size)
+        ]
+        for part, predicted in zip(
+            parts, self._predicted(parts, latents_1CHW, timestep, branches), strict=True
+        ):
+            total[part] += self._weight * predicted
             weight[part] += self._weight
         self._calls += 1
         return total / weight
+
+    def _predicted(
+        self, parts: Sequence[Any], latents_1CHW: Tensor, timestep: Tensor, branches: int
+    ) -> Iterator[Tensor]:
+        """What the transformer says of each part, (branches, C, h, w) float32, in order.
+
+        Several processes take turns with the parts, and each gets what the others computed.
+        """
+        channels = latents_1CHW.shape[1]
+
+        def predict(part: Any) -> Tensor:
+            return self._forward(latents_1CHW[part], timestep, branches=branches)[:, :channels].float()
+
+        if self._links is None:
+            yield from map(predict, parts)
+            return
+        size = self._links.size
+        for start in range(0, len(parts), size):
+            mine = parts[start + self._links.rank :][:1]
+            own = predict(mine[0]) if mine else latents_1CHW.new_zeros(branches, channels, *self._window)
+            yield from self._links.gather(own.float())[: len(parts) - start]
 
     def _places(self, size: Sequence[int]) -> Iterator[tuple[int, int]]:
         tops, lefts = (

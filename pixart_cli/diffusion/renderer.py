@@ -19,11 +19,14 @@ from pixart_cli.diffusion.memory import is_out_of_memory, on_device
 from pixart_cli.diffusion.pipeline import Components, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
+from pixart_cli.diffusion.task import Company
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from pixart_cli.diffusion.crew import Crew
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
 _T = TypeVar("_T")
@@ -34,12 +37,14 @@ class NetworkRenderer:
 
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
-    branches, so its pixels do not depend on what else is asked for in the call.
+    branches, so its pixels do not depend on what else is asked for in the call. The processes of a
+    `crew` denoise together; all else is done here.
     """
 
-    def __init__(self, plan: MemoryPlan, installed: Installed) -> None:
+    def __init__(self, plan: MemoryPlan, installed: Installed, crew: Crew | None = None) -> None:
         self.plan = plan
         self.installed = installed
+        self._crew = crew
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
 
@@ -78,7 +83,7 @@ class NetworkRenderer:
         """`work` done under the plan, or under the next smaller one each time memory runs out."""
         while True:
             try:
-                with _exact(self.plan), torch.inference_mode():
+                with exact(self.plan), torch.inference_mode():
                     return work()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -105,7 +110,7 @@ class NetworkRenderer:
         return self._components
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
-        texts = dict.fromkeys(text for request in requests for text in _texts(request))
+        texts = dict.fromkeys(text for request in requests for text in texts_of(request))
         new = [text for text in texts if text not in self._embeds]
         if not new:
             return
@@ -128,8 +133,9 @@ class NetworkRenderer:
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
-        embeds = tuple(self._embeds[text] for text in _texts(request))
-        return Cascade(parts, self.plan, self.installed.spec, embeds).draw(request, report)
+        embeds = tuple(self._embeds[text] for text in texts_of(request))
+        company = Company(self._crew, self.installed.name, self.plan, embeds)
+        return Cascade(parts, self.plan, self.installed.spec, embeds, company).draw(request, report)
 
     def _deliver(self, drawn: Drawn, request: GenerationRequest, report: Report) -> tuple[Image, Fit]:
         pixels = drawn.pixels.numpy()
@@ -151,6 +157,7 @@ class NetworkRenderer:
             "refine": drawn.passes,
             "delivered": [request.width, request.height],
             "resample": fit.to_dict(),
+            **({} if self._crew is None else {"processes": self._crew.place.size}),
         }
 
     def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:
@@ -169,7 +176,7 @@ def _begun(text: str, most: int = 400) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _texts(request: GenerationRequest) -> tuple[str, ...]:
+def texts_of(request: GenerationRequest) -> tuple[str, ...]:
     """What the transformer is told, normalised: (negative, prompt) with guidance, else (prompt,)."""
     if request.guidance_scale > 1:
         return normalise(request.negative_prompt), normalise(request.prompt)
@@ -177,7 +184,7 @@ def _texts(request: GenerationRequest) -> tuple[str, ...]:
 
 
 @contextmanager
-def _exact(plan: MemoryPlan) -> Iterator[None]:
+def exact(plan: MemoryPlan) -> Iterator[None]:
     """On the processor the same request gives the same bits; elsewhere nothing is promised."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

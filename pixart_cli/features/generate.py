@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixart_cli.core.catalog import ModelSpec, get_model, is_folder, spec_of_folder
+from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
@@ -81,11 +83,22 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         paths=tuple(paths),
         spec=spec,
         bin=choose_bin(*size, spec.native),
-        plan=plan(
-            probe(), spec, *size, device=values["device"], memory=values["memory"], refine=request.refine
+        plan=_of_one(
+            plan(
+                probe(), spec, *size, device=values["device"], memory=values["memory"], refine=request.refine
+            )
         ),
         installed=is_folder(request.model) or request.model in installed,
     )
+
+
+def _of_one(memory_plan: MemoryPlan) -> MemoryPlan:
+    """`memory_plan`, which says so when others will share the work: it is that of one process."""
+    here = place(os.environ)
+    if here.alone:
+        return memory_plan
+    reason = f"{here.size} processes share each picture; memory and time are those of one that draws alone."
+    return dataclasses.replace(memory_plan, reasons=(*memory_plan.reasons, reason))
 
 
 def spec_of(model: str) -> ModelSpec:
@@ -128,15 +141,22 @@ def try_folders(paths: Sequence[Path]) -> None:
 
 
 def network(model: str, memory_plan: MemoryPlan) -> Renderer:
-    """The networks of `model`, to be loaded when the first picture is asked for.
+    """The networks of `model`, loaded when the first picture is asked for; with all processes there are.
 
     Raises:
-        PixartError: "model-missing" or "weights-invalid".
+        PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
     """
     installed = locate(model)
     from pixart_cli.diffusion.renderer import NetworkRenderer
 
-    return NetworkRenderer(memory_plan, installed)
+    here = place(os.environ)
+    if here.alone:
+        return NetworkRenderer(memory_plan, installed)
+    from pixart_cli.diffusion.crew import join
+
+    crew = join(here)
+    crew.own_device(memory_plan.device)
+    return NetworkRenderer(memory_plan, installed, crew)
 
 
 def generate(

@@ -1,8 +1,14 @@
 """One toy model for all tests of this floor, and the request that draws with it."""
 
 import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,3 +63,29 @@ def request_for(toy: Installed, small_bin: tuple[int, int]) -> Callable[..., Gen
 def picture() -> torch.Tensor:
     """A small feature map, (1, 3, 10, 4)."""
     return torch.randn(1, 3, 10, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def four_processes(toy_folder: Path) -> list[dict[str, Any]]:
+    """What `four_processes.py` found, by rank; the last process ends in the middle, with code 9."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WORLD_SIZE": "4"}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "tests.diffusion.four_processes", str(toy_folder)]
+    running = [
+        subprocess.Popen(
+            command, env=environ | {"RANK": str(rank)}, cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(4)
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=550) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    codes = [process.returncode for process in running]
+    assert codes == [0, 0, 0, 9], "\n".join(err[-2000:] for _, err in said)
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]

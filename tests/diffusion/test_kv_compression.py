@@ -12,6 +12,7 @@ from pixart_cli.diffusion.kv_compression import (
     deep_layers,
     detach,
     ratio_for,
+    tokens_left,
 )
 
 WIDTH, HEADS = 12, 3
@@ -202,3 +203,14 @@ def test_a_configuration_names_its_sampling_and_ratio():
 )
 def test_automatic_is_where_attention_outgrows_the_rest(setting, tokens, ratio):
     assert ratio_for(setting, tokens=tokens, width=1152) == ratio
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("ratio", [2, 3, 5, 16])
+def test_how_many_tokens_are_left_is_known_before(sampling, ratio):
+    attn = attention(sampling, ratio)
+    for grid in ((16, 17), (18, 33), (50, 16)):
+        left = compress(attn, torch.zeros(1, grid[0] * grid[1], WIDTH), grid, sampling, ratio).shape[1]
+        assert tokens_left(grid, sampling, ratio) == left
+    if sampling in ("conv", "ave"):
+        assert tokens_left((ratio - 1, 99), sampling, ratio) == 0
