@@ -72,7 +72,7 @@ LESSONS: Sequence[Lesson] = (
         ema_decay=0.999,
     ),
     Lesson(
-        name="full", sizes=FULL_SIZES, pictures=14_000, steps=12_800, batch=16, learning_rate=6e-4,
+        name="full", sizes=FULL_SIZES, pictures=14_000, steps=24_000, batch=16, learning_rate=6e-4,
         ema_decay=0.9985, close_ups=0.15,
     ),
 )  # fmt: skip
