@@ -26,6 +26,10 @@ def mini(
         Path | None,
         typer.Option("--work", metavar="DIR", help="Folder of the unfinished; it goes on from there."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="mini, or a folder: go on from it, at full size only."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Processor threads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="What chance starts from.")] = 0,
 ) -> None:
@@ -38,7 +42,7 @@ def mini(
     printer = door_of(context).printer
     from pixart_cli.features.train.mini import MiniRecipe, train_mini
 
-    recipe = MiniRecipe(seed=seed, threads=threads)
+    recipe = MiniRecipe(seed=seed, start=start, threads=threads)
     train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
     printer.path(out)
 

@@ -58,7 +58,7 @@ def probe() -> Machine:
         cores=torch.get_num_threads(),
         memory_bytes=min(memory.total, limit),
         free_memory_bytes=min(memory.available, limit),
-        cpu_bf16=_cpu_has_bf16(),
+        cpu_bf16=cpu_has_bf16(),
         accelerators=(*_cuda(), *_mps()),
         torch_version=torch.__version__,
     )
@@ -74,7 +74,7 @@ def _cgroup_limit() -> int:
     return _NO_LIMIT
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
     import torch
 

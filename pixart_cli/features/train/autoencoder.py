@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pixart_cli.features.train.averaging import start_as_average
 from pixart_cli.features.train.draw import draw
+from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.scene import sample_scene
 from pixart_cli.features.train.team import Team
 
@@ -80,7 +81,7 @@ def autoencoder_loss(
     vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Absolute error of values and of edges, plus a little KL (arXiv 2112.10752, G; without its critic)."""
-    with torch.autocast(pictures.device.type, torch.bfloat16):
+    with mixed_precision(pictures.device):
         posterior = vae.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
@@ -113,7 +114,7 @@ def decoder_loss(
 
     It learns that a plain ground is plain. The encoder stays.
     """
-    with torch.autocast(pictures.device.type, torch.bfloat16):
+    with mixed_precision(pictures.device):
         with torch.no_grad():
             posterior = vae.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)

@@ -31,6 +31,7 @@ from pixart_cli.features.train.caption import write_caption
 from pixart_cli.features.train.close_ups import close_up
 from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.landmarks import Landmarks, landmarks
+from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.scene import Scene, sample_scene
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def encode_bucket(
 @torch.no_grad()
 def _encode(vae: AutoencoderKL, pictures: Tensor, scale: float) -> np.ndarray:
     pictures = pictures.to(next(vae.parameters()).device)
-    with torch.autocast(pictures.device.type, torch.bfloat16):
+    with mixed_precision(pictures.device):
         posterior = vae.encode(pictures).latent_dist
     return np.asarray((posterior.mean.float() * scale).cpu().half().numpy())
 

@@ -49,6 +49,8 @@ def save_model(
     """Write `out`/{tokenizer,text_encoder,vae,transformer,scheduler} and model_index.json."""
     out.mkdir(parents=True, exist_ok=True)
     vae.register_to_config(scaling_factor=scale)
+    tokenizer.backend_tokenizer.no_truncation()  # the last batch of the training set both
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(out / "tokenizer")
     build_scheduler().save_pretrained(out / "scheduler")
     for name, model in (("text_encoder", encoder), ("vae", vae), ("transformer", transformer)):

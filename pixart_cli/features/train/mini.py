@@ -1,24 +1,29 @@
 """The recipe of the built-in model, stage by stage; stopped at any moment, it continues where it was.
 
 1 autoencoder → 2 language → 3 denoise, from tiny pictures to full size → 4 the decoder alone →
-5 save in diffusers' layout.
+5 save in diffusers' layout. From a saved model only the full size, the decoder and the saving are left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from pixart_cli.diffusion.header import damaged
+from pixart_cli.diffusion.pipeline import load_network
+from pixart_cli.diffusion.weights import Installed, locate
 from pixart_cli.features.train import autoencoder, denoiser, language
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
 from pixart_cli.features.train.landmarks import LandmarkHead
 from pixart_cli.features.train.loop import Stage, StageSettings
+from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.team import Team, join_team
 
 if TYPE_CHECKING:
@@ -80,14 +85,28 @@ LESSONS: Sequence[Lesson] = (
 
 @dataclass(frozen=True, kw_only=True)
 class MiniRecipe:
-    """How much of everything. The defaults made the weights in the package."""
+    """How much of everything. The defaults made the weights in the package.
+
+    `start` is the name or the folder of a model to go on from; only the last of `lessons` is given to it.
+    """
 
     seed: int = 0
+    start: str | None = None
     autoencoder_steps: int = autoencoder.CROPS[-1][0]
     language_steps: int = 1500
     lessons: Sequence[Lesson] = LESSONS
     decoder_steps: int = autoencoder.DECODER_CROPS[-1][0]
     threads: int = 1
+
+    @property
+    def curriculum(self) -> list[tuple[Lesson, range]]:
+        """The lessons to give, each with the numbers of its pictures."""
+        stops = list(accumulate(lesson.pictures for lesson in self.lessons))
+        given = [
+            (lesson, range(stop - lesson.pictures, stop))
+            for lesson, stop in zip(self.lessons, stops, strict=True)
+        ]
+        return given if self.start is None else given[-1:]
 
 
 @dataclass(frozen=True)
@@ -112,23 +131,30 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
     torch.set_num_threads(recipe.threads)
     team = join_team()
     run.mkdir(parents=True, exist_ok=True)
-    vae = _train_autoencoder(run, recipe, team, report)
-    scale = autoencoder.latent_scale(vae, recipe.seed)
-    report(f"autoencoder: scaling factor {scale}")
     teacher = Teacher(run, recipe, team, report)
-    teacher.learn_language()
+    if recipe.start is None:
+        vae = _train_autoencoder(run, recipe, team, report)
+        scale = autoencoder.latent_scale(vae, recipe.seed)
+        teacher.learn_language()
+    else:
+        start = locate(recipe.start)
+        vae = _saved(start, "vae").to(_device(), memory_format=torch.channels_last).requires_grad_()
+        scale = vae.config["scaling_factor"]
+        teacher.take_over(start)
+    report(f"autoencoder: scaling factor {scale}")
     coder = Coder(vae, scale, recipe.seed, team)
-    first = 0
-    for lesson in recipe.lessons:
-        indices = range(first, first + lesson.pictures)
+    for lesson, indices in recipe.curriculum:
         buckets = _encode(run, lesson, indices, coder)
         report(f"{lesson.name}: {lesson.pictures} pictures encoded")
         teacher.learn_to_draw(buckets, lesson)
-        first = indices.stop
     _train_decoder(run, vae, recipe, team, report)
     if team.leads:
         save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
         report(f"saved {out}")
+
+
+def _saved(start: Installed, name: str) -> Any:
+    return load_network(name, start.parts[name], spec=start.spec, dtype=torch.float32)
 
 
 def _device() -> torch.device:
@@ -220,6 +246,20 @@ class Teacher:
         self.landmarks.watch(self.transformer.transformer_blocks[denoiser.LAYERS // 2 - 1])
         self._loss = denoiser.DenoisingLoss().to(_device())
 
+    def take_over(self, start: Installed) -> None:
+        """Go on from the text encoder and the transformer of `start`.
+
+        Raises:
+            PixartError: "weights-invalid" if they are of another size than the recipe's.
+        """
+        for name, network in (("text_encoder", self.encoder), ("transformer", self.transformer)):
+            state = _saved(start, name).state_dict()
+            try:
+                network.load_state_dict(state)
+            except RuntimeError as error:
+                folder = start.parts[name]
+                raise damaged(folder, "it is of another size than the network that is trained") from error
+
     def learn_language(self) -> None:
         """Stage two: each word's neighbours."""
         settings = StageSettings(
@@ -249,7 +289,7 @@ class Teacher:
                 chance=self.team.chance(f"{self.recipe.seed} {lesson.name} {step}"),
                 seed=self.recipe.seed,
             )
-            with torch.autocast(_device().type, torch.bfloat16):
+            with mixed_precision(_device()):
                 states, mask, words = self._read(batch.texts)
                 drawn = self._loss(
                     self.transformer, batch.latents.to(_device()), states, mask, batch.generator,

@@ -46,5 +46,6 @@ def test_half_precision_and_the_scale_are_kept(saved: Path) -> None:
 
     parts = locate(str(saved)).parts
     with safe_open(parts["vae"] / "diffusion_pytorch_model.safetensors", framework="pt") as file:
-        assert {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118 == {torch.float16}
+        dtypes = {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    assert dtypes == {torch.float16}
     assert '"scaling_factor": 0.25' in (saved / "vae" / "config.json").read_text()

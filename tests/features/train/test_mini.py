@@ -1,13 +1,18 @@
 """The recipe, whole, at toy size: every stage, stopped in the middle, gives a model that draws."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
+from pixart_cli.core.errors import PixartError
 from pixart_cli.features.train import autoencoder, denoiser
 from pixart_cli.features.train.measure import measure_model
 from pixart_cli.features.train.mini import Lesson, MiniRecipe, train_mini
+
+TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 
 
 def _lesson(name: str, width: int, height: int) -> Lesson:
@@ -52,3 +57,23 @@ def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path, monkeypatch: pyte
     assert lines[0].startswith("| attribute")
     assert any(line.startswith("| all |") for line in lines)
     assert Image.open(tmp_path / "sheet.png").size[0] > 192
+
+
+@pytest.mark.usefixtures("toy_sizes")
+def test_training_goes_on_from_a_saved_model(tmp_path: Path) -> None:
+    said: list[str] = []
+    train_mini(tmp_path / "first", tmp_path / "run", TOY, said.append)
+    further = dataclasses.replace(TOY, start=str(tmp_path / "first"))
+    train_mini(tmp_path / "second", tmp_path / "further", further, said.append)
+    names = {path.name for path in (tmp_path / "further").glob("*.pt")}
+    assert names == {"full.pt", "decoder.pt"}
+    first, second = (load_file(tmp_path / name / TRANSFORMER) for name in ("first", "second"))
+    moved = max(float((second[key].float() - first[key].float()).abs().max()) for key in first)
+    assert 0.0 < moved < 0.01  # three steps at a warming rate
+
+
+@pytest.mark.usefixtures("toy_sizes")
+def test_training_refuses_a_model_of_another_size(tmp_path: Path) -> None:
+    with pytest.raises(PixartError, match="another size") as caught:
+        train_mini(tmp_path / "out", tmp_path / "run", dataclasses.replace(TOY, start="mini"), print)
+    assert caught.value.code == "weights-invalid"
