@@ -40,7 +40,8 @@ def mini(
       torchrun --nproc-per-node 2 -m pixart_cli train mini --out mini/
     """
     printer = door_of(context).printer
-    from pixart_cli.features.train.mini import MiniRecipe, train_mini
+    from pixart_cli.features.train.mini import train_mini
+    from pixart_cli.features.train.recipe import MiniRecipe
 
     recipe = MiniRecipe(seed=seed, start=start, threads=threads)
     train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)

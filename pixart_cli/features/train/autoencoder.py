@@ -28,12 +28,10 @@ KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
 LIKENESS_WEIGHT = 0.05
-SAMPLING_NOISE = 0.12
 Crops = Sequence[tuple[int, int, int]]
 # (until this step, pictures a step, crop side): small crops first because edges and inks are local,
 # then larger ones because GroupNorm and the attention in the middle see the whole.
 CROPS: Crops = ((1300, 24, 64), (1450, 8, 160), (1900, 8, 128))
-DECODER_CROPS: Crops = ((300, 8, 128), (450, 4, 224))
 PICTURE_SIZES = ((128, 128), (168, 120), (120, 168), (256, 256), (336, 240), (240, 336), (448, 256))
 
 
@@ -85,7 +83,7 @@ def autoencoder_loss(
         posterior = vae.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
-    loss, psnr = _reconstruction_loss(decoded.float(), pictures)
+    loss, psnr = reconstruction_loss(decoded.float(), pictures)
     kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1.0 - posterior.logvar.float()).mean()
     alike = channel_likeness(posterior.mean.float())
     return loss + KL_WEIGHT * kl + LIKENESS_WEIGHT * alike, {
@@ -107,25 +105,8 @@ def channel_likeness(latents: Tensor) -> Tensor:
     return (correlation.square().sum() - channels) / (channels * (channels - 1))
 
 
-def decoder_loss(
-    vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
-    """The decoder alone, from latents with noise such as sampling leaves, from none to a good deal of it.
-
-    It learns that a plain ground is plain. The encoder stays.
-    """
-    with mixed_precision(pictures.device):
-        with torch.no_grad():
-            posterior = vae.encode(pictures).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
-        most = SAMPLING_NOISE * posterior.mean.std()
-        stray = most * torch.rand(len(pictures), 1, 1, 1, generator=generator).to(pictures.device)
-        decoded = vae.decode(posterior.mean + stray * noise).sample
-    loss, psnr = _reconstruction_loss(decoded.float(), pictures)
-    return loss, {"psnr": psnr}
-
-
-def _reconstruction_loss(decoded: Tensor, pictures: Tensor) -> tuple[Tensor, float]:
+def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> tuple[Tensor, float]:
+    """Errors of values, of edges and of inks, and the PSNR in dB, of (B, 3, H, W) in -1..1."""
     error = decoded - pictures
     value = error.abs().mean() + error.square().mean()
     edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3)), torch.zeros((), device=error.device))

@@ -6,7 +6,7 @@ Latents are drawn and encoded once per size; captions are written anew each time
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -33,13 +33,14 @@ from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.landmarks import Landmarks, landmarks
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.scene import Scene, sample_scene
+from pixart_cli.features.train.store import stored
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from PIL import Image
 
 HEADS, HEAD_DIM, LAYERS = 8, 32, 6
 CAPTION_DROPOUT = 0.1
-ENCODE_BATCH = 16
 CLOSE_TIMESTEPS = 300  # σ/α = 1.2: more than any refining pass starts from
 
 
@@ -130,22 +131,20 @@ def encode_bucket(
 ) -> Bucket:
     """The bucket from `path`, or drawn, encoded and saved there; continues a half-written one."""
     width, height = size
-    picture = close_up if close else draw
+    bucket = Bucket(width, height, indices, np.empty(0), close)
+
+    def make(rows: range) -> np.ndarray:
+        return _encode(vae, to_tensor([picture_of(bucket, row, seed) for row in rows]), scale)
+
     shape = (len(indices), 4, height // 8, width // 8)
-    done_path = path.with_suffix(".done")
-    done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
-    if done and done == len(indices):  # whole: other processes may be reading it
-        return Bucket(width, height, indices, np.load(path, mmap_mode="r"), close)
-    store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
-    for start in range(done, len(indices), ENCODE_BATCH):
-        part = indices[start : start + ENCODE_BATCH]
-        pictures = to_tensor([picture(training_scene(i, seed), width, height, seed=i) for i in part])
-        store[start : start + len(part)] = _encode(vae, pictures, scale)
-        stop = start + len(part)
-        if start // ENCODE_BATCH % 32 == 31 or stop == len(indices):
-            store.flush()
-            done_path.write_text(str(stop))
-    return Bucket(width, height, indices, store, close)
+    return replace(bucket, latents=stored(path, shape, make))
+
+
+def picture_of(bucket: Bucket, row: int, seed: int) -> Image.Image:
+    """The picture behind `row` of `bucket`, drawn again."""
+    index = bucket.indices[row]
+    picture = close_up if bucket.close else draw
+    return picture(training_scene(index, seed), bucket.width, bucket.height, seed=index)
 
 
 @torch.no_grad()

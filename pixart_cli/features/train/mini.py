@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,95 +17,23 @@ from torch import Tensor, nn
 from pixart_cli.diffusion.header import damaged
 from pixart_cli.diffusion.pipeline import load_network
 from pixart_cli.diffusion.weights import Installed, locate
-from pixart_cli.features.train import autoencoder, denoiser, language
+from pixart_cli.features.train import autoencoder, decoder, denoiser, language
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
 from pixart_cli.features.train.landmarks import LandmarkHead
 from pixart_cli.features.train.loop import Stage, StageSettings
 from pixart_cli.features.train.precision import mixed_precision
+from pixart_cli.features.train.recipe import Lesson, MiniRecipe, Size
 from pixart_cli.features.train.team import Team, join_team
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 Report = Callable[[str], None]
-Size = tuple[int, int]
+_T = TypeVar("_T")
 
-# (width, height) and share: at full size bins of the 256-pixel table for screens, paper and squares; before
-# that about their halves. Positions span the same range at every size (arXiv 2403.04692, §3),
-# so a stage goes on where the smaller one ended.
-SMALL_SIZES: Sequence[tuple[Size, float]] = (
-    ((128, 128), 0.26), ((176, 96), 0.24), ((96, 176), 0.08), ((144, 112), 0.12), ((112, 144), 0.2),
-    ((192, 80), 0.06), ((80, 192), 0.04),
-)  # fmt: skip
-FULL_SIZES: Sequence[tuple[Size, float]] = (
-    ((256, 256), 0.22), ((336, 192), 0.24), ((192, 336), 0.08), ((304, 208), 0.08), ((208, 304), 0.14),
-    ((288, 224), 0.06), ((224, 288), 0.08), ((384, 160), 0.06), ((160, 384), 0.04),
-)  # fmt: skip
 WORDS_WEIGHT = 0.1
 LANDMARKS_WEIGHT = 0.15
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """One stage of denoising: `pictures` drawn in `sizes`, `steps` of `batch` of them.
-
-    `close_ups` is the share of the pictures that are parts of larger ones, of the first size.
-    """
-
-    name: str
-    sizes: Sequence[tuple[Size, float]]
-    pictures: int
-    steps: int
-    batch: int
-    learning_rate: float
-    ema_decay: float
-    close_ups: float = 0.0
-
-    @property
-    def settings(self) -> StageSettings:
-        """The lesson as the training loop wants it."""
-        return StageSettings(
-            name=self.name, steps=self.steps, learning_rate=self.learning_rate, ema_decay=self.ema_decay
-        )
-
-
-LESSONS: Sequence[Lesson] = (
-    Lesson(
-        name="small", sizes=SMALL_SIZES, pictures=40_000, steps=3300, batch=32, learning_rate=8e-4,
-        ema_decay=0.999,
-    ),
-    Lesson(
-        name="full", sizes=FULL_SIZES, pictures=14_000, steps=24_000, batch=16, learning_rate=6e-4,
-        ema_decay=0.9985, close_ups=0.15,
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class MiniRecipe:
-    """How much of everything. The defaults made the weights in the package.
-
-    `start` is the name or the folder of a model to go on from; only the last of `lessons` is given to it.
-    """
-
-    seed: int = 0
-    start: str | None = None
-    autoencoder_steps: int = autoencoder.CROPS[-1][0]
-    language_steps: int = 1500
-    lessons: Sequence[Lesson] = LESSONS
-    decoder_steps: int = autoencoder.DECODER_CROPS[-1][0]
-    threads: int = 1
-
-    @property
-    def curriculum(self) -> list[tuple[Lesson, range]]:
-        """The lessons to give, each with the numbers of its pictures."""
-        stops = list(accumulate(lesson.pictures for lesson in self.lessons))
-        given = [
-            (lesson, range(stop - lesson.pictures, stop))
-            for lesson, stop in zip(self.lessons, stops, strict=True)
-        ]
-        return given if self.start is None else given[-1:]
 
 
 @dataclass(frozen=True)
@@ -147,7 +74,7 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
         buckets = _encode(run, lesson, indices, coder)
         report(f"{lesson.name}: {lesson.pictures} pictures encoded")
         teacher.learn_to_draw(buckets, lesson)
-    _train_decoder(run, vae, recipe, team, report)
+    _train_decoder(buckets, coder, recipe, teacher)
     if team.leads:
         save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
         report(f"saved {out}")
@@ -180,22 +107,45 @@ def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report
     return vae
 
 
-def _train_decoder(run: Path, vae: AutoencoderKL, recipe: MiniRecipe, team: Team, report: Report) -> None:
-    """Sharper edges at full size: the latents stay what they are, so the transformer need not learn again."""
+def _train_decoder(buckets: Sequence[Bucket], coder: Coder, recipe: MiniRecipe, teacher: Teacher) -> None:
+    """Clean outlines at full size; the latents stay what they are, and the transformer what it is."""
+    vae, team = coder.vae, coder.team
     settings = StageSettings(
-        name="decoder", steps=recipe.decoder_steps, learning_rate=2e-4, warmup_steps=50, ema_decay=0.995
+        name="decoder", steps=recipe.decoder_steps, learning_rate=5e-4, warmup_steps=50, ema_decay=0.998
     )
-    stage = Stage(nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv}), settings, run, team)
+    modules = nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv})
+    stage = Stage(modules, settings, teacher.run, team)
+    rough = [] if stage.finished else _roughen(buckets, coder, recipe, teacher)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        crops = autoencoder.crops_of_step(step, autoencoder.DECODER_CROPS, f"{recipe.seed} decoder", team)
+        crop = decoder.crops_of_step(rough, step, recipe.seed, team)
         generator = torch.Generator().manual_seed(step * team.size + team.rank)
-        return autoencoder.decoder_loss(
-            vae, crops.to(_device(), memory_format=torch.channels_last), generator
-        )
+        return decoder.decoder_loss(vae, coder.scale, crop, generator)
 
-    stage.run(loss_of_step, report)
+    stage.run(loss_of_step, teacher.report)
     stage.load_average()
+
+
+def _roughen(buckets: Sequence[Bucket], coder: Coder, recipe: MiniRecipe, teacher: Teacher) -> list[Bucket]:
+    """Some pictures of each bucket as the transformer leaves them; each process makes some of them."""
+    total = sum(len(b.indices) for b in buckets)
+
+    def rough(bucket: Bucket) -> Bucket:
+        count = max(1, len(bucket.indices) * min(recipe.rough_pictures, total) // total)
+        kind = "close" if bucket.close else f"{bucket.width}x{bucket.height}"
+        path = teacher.run / f"rough-{kind}.npy"
+        return decoder.rough_bucket(bucket, count, recipe.seed, path, teacher.take_noise_out)
+
+    return _shared(buckets, rough, coder.team)
+
+
+def _shared(items: Sequence[_T], make: Callable[[_T], Bucket], team: Team) -> list[Bucket]:
+    """What `make` gives of every item; each process of the team makes some, then all of them read all."""
+    for number, item in enumerate(items):
+        if number % team.size == team.rank:
+            make(item)
+    team.wait()
+    return [make(item) for item in items]
 
 
 @dataclass(frozen=True)
@@ -224,12 +174,7 @@ def _parts(run: Path, lesson: Lesson, indices: range) -> list[_Part]:
 
 def _encode(run: Path, lesson: Lesson, indices: range, coder: Coder) -> list[Bucket]:
     """The lesson's buckets; each process encodes some of them."""
-    parts = _parts(run, lesson, indices)
-    for number, part in enumerate(parts):
-        if number % coder.team.size == coder.team.rank:
-            coder.bucket(part)
-    coder.team.wait()
-    return [coder.bucket(part) for part in parts]
+    return _shared(_parts(run, lesson, indices), coder.bucket, coder.team)
 
 
 class Teacher:
@@ -302,6 +247,15 @@ class Teacher:
 
         stage.run(loss_of_step, self.report)
         stage.load_average()
+
+    @torch.no_grad()
+    def take_noise_out(self, latents: Tensor, texts: Sequence[str], timesteps: Tensor) -> Tensor:
+        """What the transformer makes of noised `latents` (B, 4, h, w) that `texts` describe."""
+        states, mask, _ = self._read(texts)
+        device = _device()
+        return decoder.take_noise_out(
+            self.transformer, latents.to(device), states, mask, timesteps.to(device)
+        )
 
     def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         ids, mask = language.tokenize(self.tokenizer, texts)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixart_cli.features.train import denoiser
+from pixart_cli.features.train import denoiser, store
 from pixart_cli.features.train.autoencoder import build_autoencoder
 from pixart_cli.features.train.denoiser import Bucket, DenoisingLoss, batch_of_step, encode_bucket
 
@@ -51,13 +51,13 @@ def test_a_bucket_holds_latents_of_its_size(bucket: Bucket) -> None:
 
 
 def test_a_half_encoded_bucket_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denoiser, "ENCODE_BATCH", 4)
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 4)
     torch.manual_seed(0)
     vae, path = build_autoencoder().eval(), tmp_path / "b.npy"
     whole = np.array(encode_bucket(vae, 0.5, (32, 32), range(12), 0, path).latents)
-    store = np.lib.format.open_memmap(path, mode="r+")
-    store[8:] = 0
-    store.flush()
+    half = np.lib.format.open_memmap(path, mode="r+")
+    half[8:] = 0
+    half.flush()
     path.with_suffix(".done").write_text("8")
     continued = encode_bucket(vae, 0.5, (32, 32), range(12), 0, path).latents
     assert np.array_equal(continued, whole)

@@ -8,9 +8,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.features.train import autoencoder, denoiser
+from pixart_cli.features.train import autoencoder, decoder, denoiser
 from pixart_cli.features.train.measure import measure_model
-from pixart_cli.features.train.mini import Lesson, MiniRecipe, train_mini
+from pixart_cli.features.train.mini import train_mini
+from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -33,7 +34,7 @@ TOY = MiniRecipe(
 @pytest.fixture
 def toy_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "CROPS", ((3, 2, 32),))
-    monkeypatch.setattr(autoencoder, "DECODER_CROPS", ((1, 2, 32),))
+    monkeypatch.setattr(decoder, "DECODER_CROPS", ((1, 2, 4),))
     monkeypatch.setattr(denoiser, "LAYERS", 1)
 
 

@@ -1,0 +1,32 @@
+"""Arrays that take long to make: kept in a file, and gone on with where a stopped run left them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+ROWS_AT_ONCE = 16
+_ROUNDS_PER_SAVE = 32
+
+
+def stored(path: Path, shape: tuple[int, ...], make: Callable[[range], np.ndarray]) -> np.ndarray:
+    """The float16 array of `shape` in `path`; rows that are missing come from `make`, a few at a time.
+
+    A whole file is only read: other processes may be reading it too.
+    """
+    count = shape[0]
+    done_path = path.with_suffix(".done")
+    done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
+    if done and done == count:
+        whole: np.ndarray = np.load(path, mmap_mode="r")
+        return whole
+    store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
+    for start in range(done, count, ROWS_AT_ONCE):
+        rows = range(start, min(start + ROWS_AT_ONCE, count))
+        store[rows.start : rows.stop] = make(rows)
+        if start // ROWS_AT_ONCE % _ROUNDS_PER_SAVE == _ROUNDS_PER_SAVE - 1 or rows.stop == count:
+            store.flush()
+            done_path.write_text(str(rows.stop))
+    return store

@@ -1,0 +1,23 @@
+"""The recipe: which lessons are given, on which pictures."""
+
+import dataclasses
+
+import pytest
+
+from pixart_cli.features.train.recipe import FULL_SIZES, LESSONS, SMALL_SIZES, MiniRecipe
+
+
+@pytest.mark.parametrize("sizes", [SMALL_SIZES, FULL_SIZES])
+def test_shares_are_a_whole_and_sizes_fit_tokens(sizes: list[tuple[tuple[int, int], float]]) -> None:
+    assert sum(share for _, share in sizes) == pytest.approx(1.0)
+    assert all(side % 16 == 0 for size, _ in sizes for side in size)
+
+
+def test_no_picture_is_in_two_lessons() -> None:
+    small, full = MiniRecipe().curriculum
+    assert small == (LESSONS[0], range(40_000))
+    assert full == (LESSONS[1], range(40_000, 54_000))
+
+
+def test_from_a_saved_model_only_the_last_lesson_is_given() -> None:
+    assert dataclasses.replace(MiniRecipe(), start="mini").curriculum == MiniRecipe().curriculum[1:]
