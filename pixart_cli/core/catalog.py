@@ -35,6 +35,9 @@ _ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
     "scheduler": ("*.json",),
 }
 COMPONENTS: Final = tuple(_ALLOW)
+SHARED: Final = ("tokenizer", "text_encoder", "vae")
+"""The components that all models of a family have in common."""
+
 # Whose way of refining a folder of weights is given.
 _USUAL: Final = "sigma-1024"
 
@@ -132,6 +135,18 @@ def get_model(name: str) -> ModelSpec:
     raise PixartError("model-unknown", f"no model is named {name!r}, and no folder either", hint)
 
 
+def family_row(family: str) -> ModelSpec:
+    """The first model of `family` ("sigma" or "alpha") that is fetched: its `parts` are the family's.
+
+    Raises:
+        KeyError: for another family.
+    """
+    rows = [spec for spec in catalog().values() if spec.parts and spec.family == family]
+    if not rows:
+        raise KeyError(family)
+    return rows[0]
+
+
 def default_model(installed: Collection[str], width: int | None = None, height: int | None = None) -> str:
     """The name of the best installed model for a picture of `width` x `height` (1024 x 1024 if not known).
 
@@ -172,15 +187,22 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128 or 256")
     alpha = _read_json(folder / "model_index.json").get("_class_name") == "PixArtAlphaPipeline"
     expected = {key: config[key] for key in _CHECKED if config.get(key) is not None}
-    tokens = _read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length")
     most = 120 if alpha else 300
     return ModelSpec(
         name=str(folder), title=f"the folder {folder.name}", family="alpha" if alpha else "sigma",
         native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
-        max_tokens=min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most,
+        max_tokens=_max_tokens(folder, most),
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
         kv_ratio=_kv_ratio(config.get("kv_compression")), refine=catalog()[_USUAL].refine,
     )  # fmt: skip
+
+
+def _max_tokens(folder: Path, most: int) -> int:
+    """How much of a prompt is read: what the tokenizer says, `most` if that is less or it is elsewhere."""
+    if not os.path.isdir(folder / "tokenizer"):
+        return most
+    tokens = _read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length")
+    return min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most
 
 
 def _kv_ratio(compression: Any) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core.errors import PixartError
 
@@ -15,6 +16,11 @@ _MOST: Final = 8
 CHOICES: Final = (OFF, AUTO, *map(str, range(2, _MOST + 1)))
 """Off, automatic, or the ratio R: keys and values on a grid R times coarser per side."""
 
+TRAINED: Final = ("conv", "ave", "uniform", "uniform_every")
+"""The authors' ways to compress while training."""
+
+_TRAINED: Final = re.compile(r"([a-z_]+):(\d{1,2}):(\d{1,4}(?:-\d{1,4})?(?:,\d{1,4}(?:-\d{1,4})?)*)")
+_MOST_TRAINED: Final = 16
 _TOKEN_PIXELS: Final = 16
 _FEWEST_KEYS: Final = 4
 
@@ -39,3 +45,22 @@ def check_kv_compression(value: str, spec: ModelSpec) -> None:
     most = largest_ratio(spec.native)
     if spec.kv_ratio == 1 and int(value) > most:
         raise PixartError("request-invalid", what, f"The most for its size is {most}.")
+
+
+def trained_compression(text: str) -> dict[str, Any]:
+    """How weights were trained, "SAMPLING:R:LAYERS" (as "uniform:2:14-27"): `sampling`, `ratio`, `layers`.
+
+    Raises:
+        PixartError: "request-invalid" for another form, an unknown sampling, or R outside 2 to 16.
+    """
+    match = _TRAINED.fullmatch(text.strip())
+    if match is None or match[1] not in TRAINED or not 2 <= int(match[2]) <= _MOST_TRAINED:
+        hint = f"Write SAMPLING:R:LAYERS, as uniform:2:14-27; SAMPLING is one of {', '.join(TRAINED)}."
+        raise PixartError("request-invalid", f"{text[:80]!r} is no KV compression", hint)
+    layers: set[int] = set()
+    for span in match[3].split(","):
+        first, _, last = span.partition("-")
+        if int(last or first) < int(first):
+            raise PixartError("request-invalid", f"{span} names no layers", "Write the lower number first.")
+        layers |= set(range(int(first), int(last or first) + 1))
+    return {"sampling": match[1], "ratio": int(match[2]), "layers": sorted(layers)}

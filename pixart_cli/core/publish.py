@@ -1,13 +1,14 @@
-"""A file appears under its final name whole, or not at all."""
+"""A file or a folder appears under its final name whole, or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -28,6 +29,7 @@ _HINTS: Final = {
     errno.EIO: "The disk reports an error: choose another one, and check this one.",
 }
 _RENAME_NOREPLACE: Final = 1
+_RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
 
 
@@ -64,13 +66,110 @@ def refuse_place(path: Path) -> None:
         raise PixartError("output-invalid", f"{path} is a device or a pipe", hint)
 
 
+def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, force: bool = False) -> None:
+    """Let `fill` write into a new folder, then name it `path`, atomically and flushed to the disk.
+
+    It grows as ``.pixart-*.part`` beside `path`; whatever happens, no half folder and no new parent stays.
+    With `force` the folder `path` is replaced if it is empty or holds the file `marker`.
+
+    Raises:
+        PixartError: as :func:`refuse_folder`, "output-exists" also when it appears meanwhile; "disk" for any
+            OSError; whatever `fill` raises.
+    """
+    refuse_folder(path, marker=marker, force=force)
+    with _as_disk_error(path, "--out"):
+        made = [folder for folder in path.parents if not os.path.lexists(folder)]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+            temporary = Path(name)
+            try:
+                fill(temporary)
+                _flush_tree(temporary)
+                temporary.chmod(0o777 & ~_umask())
+                _name_folder(temporary, path, force=force)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        except BaseException:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+        _flush_folder(path.parent)
+
+
+def refuse_folder(path: Path, *, marker: str, force: bool) -> None:
+    """Raise where no folder called `path` may be made.
+
+    Raises:
+        PixartError: "output-exists" for anything that is there; with `force` "output-invalid" for what is no
+            folder, or one that is neither empty nor holds the file `marker`.
+    """
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise _folder_exists(path)
+    if not os.path.isdir(path):
+        raise PixartError("output-invalid", f"{path} is no folder", "Name a folder with --out.")
+    if os.listdir(path) and not os.path.lexists(path / marker):
+        what = f"{path} holds other things than a model, and is not replaced"
+        raise PixartError("output-invalid", what, "Name another folder with --out.")
+
+
+def _folder_exists(path: Path) -> PixartError:
+    hint = "Choose another folder with --out, or replace it with --force."
+    return PixartError("output-exists", f"{path} exists already", hint)
+
+
+def _flush_tree(folder: Path) -> None:
+    """Every file and folder below to the disk; links are not followed."""
+    for root, _, files in os.walk(folder):
+        for path in (Path(root) / name for name in files):
+            if not path.is_symlink():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        _flush_folder(Path(root))
+
+
+def _name_folder(temporary: Path, path: Path, *, force: bool) -> None:
+    """Give the whole folder its final name; what was there with `force` is removed, links not followed."""
+    linux = sys.platform == "linux"
+    if force and os.path.lexists(path):
+        if not (linux and _renameat2(temporary, path, _RENAME_EXCHANGE)):
+            _exchange(temporary, path)
+        if temporary.is_symlink():
+            temporary.unlink()
+        return
+    try:
+        if linux and _renameat2(temporary, path):
+            return
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(temporary, path)
+    except FileExistsError:
+        raise _folder_exists(path) from None
+
+
+def _exchange(temporary: Path, path: Path) -> None:
+    """Let two folders change names where the system cannot do it in one step."""
+    aside = temporary.with_suffix(".old")
+    os.rename(path, aside)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.rename(aside, path)
+        raise
+    os.rename(aside, temporary)
+
+
 @contextmanager
-def _as_disk_error(path: Path) -> Iterator[None]:
+def _as_disk_error(path: Path, option: str = "--output") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         hint = _HINTS.get(error.errno or 0, "Choose another folder with --output.")
+        hint = hint.replace("--output", option)
         raise PixartError("disk", f"cannot write {path}: {reason}", hint) from error
 
 
@@ -124,8 +223,8 @@ def _rename_no_replace(temporary: Path, path: Path) -> None:
         raise
 
 
-def _renameat2(temporary: Path, path: Path) -> bool:
-    """Whether Linux's renameat2(RENAME_NOREPLACE) did it; False where it does not exist.
+def _renameat2(temporary: Path, path: Path, flag: int = _RENAME_NOREPLACE) -> bool:
+    """Whether Linux's renameat2 did it, by default without replacing; False where it does not exist.
 
     Raises:
         OSError: when it exists and fails, FileExistsError among them.
@@ -135,7 +234,7 @@ def _renameat2(temporary: Path, path: Path) -> bool:
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False
-    if call(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE) == 0:
+    if call(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), flag) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):

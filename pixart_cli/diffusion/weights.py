@@ -18,9 +18,11 @@ from typing import Any, Final
 
 from pixart_cli.core.catalog import (
     COMPONENTS,
+    SHARED,
     ModelSpec,
     Part,
     catalog,
+    family_row,
     get_model,
     is_folder,
     spec_of_folder,
@@ -51,13 +53,16 @@ class Installed:
 
     @property
     def revision(self) -> str:
-        """What exactly these weights are: the hub's commits, or "sha256:" over all weight files."""
+        """What exactly these weights are: the hub's commits, and "sha256:" over all other weight files."""
         if self.commits:
             return "+".join(self.commits)
-        return "sha256:" + _digest(tuple(_identity(path) for path in self._files()))
+        commits = {component: _commit(self.parts[component]) for component in COMPONENTS}
+        files = self._files([component for component in NETWORKS if commits[component] is None])
+        own = ["sha256:" + _digest(tuple(_identity(path) for path in files))] if files else []
+        return "+".join([*own, *dict.fromkeys(commit for commit in commits.values() if commit)])
 
-    def _files(self) -> list[Path]:
-        return [path for component in NETWORKS for path in weight_files(self.parts[component])]
+    def _files(self, components: Iterable[str] = NETWORKS) -> list[Path]:
+        return [path for component in components for path in weight_files(self.parts[component])]
 
 
 def hub_cache() -> Path:
@@ -142,9 +147,32 @@ def _snapshots(repo: str) -> list[Path]:
 
 def _locate_folder(folder: Path) -> Installed:
     spec = spec_of_folder(folder)
-    parts = _folder_parts(folder)
+    parts = _folder_parts(folder) | _borrowed(folder, spec)
     check_parts(parts, str(folder))
     return Installed(spec.name, _with_own_encoder(spec, parts), parts)
+
+
+def _borrowed(folder: Path, spec: ModelSpec) -> dict[str, Path]:
+    """From the shared cache, the parts common to the family of `spec` that `folder` has no folder of.
+
+    The 2K repository and what `models convert` writes hold only what is their own.
+
+    Raises:
+        PixartError: "model-missing" when they are not there either.
+    """
+    row = family_row(spec.family)
+    found, absent = {}, []
+    for component in (name for name in SHARED if not os.path.isdir(folder / name)):
+        part = find_part(component, row.parts[component])
+        if part is None:
+            absent.append(component)
+        else:
+            found[component] = part
+    if absent:
+        what = f"{folder} has no {', '.join(absent)} of its own, and they are not on this machine"
+        hint = f"Fetch those that all models share with `pixart models pull {row.name}`, or put yours there."
+        raise PixartError("model-missing", what, hint)
+    return found
 
 
 def _with_own_encoder(spec: ModelSpec, parts: Mapping[str, Path]) -> ModelSpec:
@@ -234,6 +262,15 @@ def _missing(model: str, what: str) -> PixartError:
     return PixartError(
         "model-missing", f"the weights of {model} are not on this machine: {what} missing", hint
     )
+
+
+def _commit(folder: Path) -> str | None:
+    """The hub's commit if `folder` is, or leads to, a part of a snapshot in the shared cache."""
+    try:
+        inside = folder.resolve().relative_to(hub_cache().resolve())
+    except (OSError, ValueError):
+        return None
+    return inside.parts[2] if len(inside.parts) > 2 and inside.parts[1] == "snapshots" else None
 
 
 def _identity(path: Path) -> tuple[str, int, int]:

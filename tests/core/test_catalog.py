@@ -11,8 +11,10 @@ import pytest
 from pixart_cli.core.catalog import (
     COMPONENTS,
     NATIVE_SIZES,
+    SHARED,
     catalog,
     default_model,
+    family_row,
     get_model,
     is_folder,
     spec_of_folder,
@@ -201,3 +203,22 @@ def test_what_counts_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert is_folder("mine")
     assert not is_folder("sigma-3k")
     assert not is_folder("x" * 5000)
+
+
+def test_a_tokenizer_that_is_elsewhere_leaves_the_usual_length(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path, {"sample_size": 32})
+    (folder / "tokenizer" / "tokenizer_config.json").unlink()
+    with pytest.raises(PixartError, match="tokenizer_config"):
+        spec_of_folder(folder)
+    (folder / "tokenizer").rmdir()
+    assert spec_of_folder(folder).max_tokens == 300
+
+
+def test_a_family_has_its_first_row_of_parts() -> None:
+    assert (family_row("sigma").name, family_row("alpha").name) == ("sigma-256", "alpha-512")
+    for family in ("sigma", "alpha"):
+        rows = [spec for spec in catalog().values() if spec.family == family]
+        for component in SHARED:
+            assert len({spec.parts[component] for spec in rows}) == 1
+    with pytest.raises(KeyError):
+        family_row("mini")

@@ -8,7 +8,12 @@ import pytest
 
 from pixart_cli.core.catalog import catalog, get_model
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.kv_compression import CHOICES, check_kv_compression, largest_ratio
+from pixart_cli.core.kv_compression import (
+    CHOICES,
+    check_kv_compression,
+    largest_ratio,
+    trained_compression,
+)
 
 
 def refusal(value: str, **changes: object) -> PixartError:
@@ -45,3 +50,27 @@ def test_weights_trained_with_a_ratio_keep_it() -> None:
     for value in ("off", "auto", "2"):
         check_kv_compression(value, trained)
     assert "trained with 2" in refusal("3", kv_ratio=2).hint
+
+
+@pytest.mark.parametrize(
+    ("text", "sampling", "ratio", "layers"),
+    [
+        ("conv:2:14-27", "conv", 2, list(range(14, 28))),
+        (" ave:4:14,15 ", "ave", 4, [14, 15]),
+        ("uniform:16:3-3,0-1,1", "uniform", 16, [0, 1, 3]),
+        ("uniform_every:3:0", "uniform_every", 3, [0]),
+    ],
+)
+def test_how_weights_were_trained_is_read(text: str, sampling: str, ratio: int, layers: list[int]) -> None:
+    assert trained_compression(text) == {"sampling": sampling, "ratio": ratio, "layers": layers}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "conv", "conv:2", "conv:2:", "pool:2:1", "conv:1:1", "conv:17:1", "conv:2:1-", "conv:2:5-3",
+     "conv:x:1", "conv:2:1;2", "conv:2:-1", "conv:2:1:3", "conv:2:99999", "conv:999:1"],
+)  # fmt: skip
+def test_another_form_of_compression_is_refused(text: str) -> None:
+    with pytest.raises(PixartError) as caught:
+        trained_compression(text)
+    assert (caught.value.code, bool(caught.value.hint)) == ("request-invalid", True)

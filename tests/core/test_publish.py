@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.publish import publish
+from pixart_cli.core.publish import publish, publish_folder
 
 DATA = b"\x89PNG" + bytes(range(256)) * 64
 
@@ -225,3 +225,105 @@ def test_a_pipe_or_device_is_not_replaced(tmp_path: Path, force: bool) -> None:
             publish(DATA, tmp_path / name, force=force)
         assert caught.value.code == "output-invalid"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def fill(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "a").write_bytes(DATA)
+    (folder / "index.json").write_text("{}")
+    (folder / "link").symlink_to(folder.parent / "elsewhere")
+
+
+def test_a_folder_appears_whole_and_alone(tmp_path: Path) -> None:
+    publish_folder(tmp_path / "x" / "model", fill, marker="index.json")
+    assert names(tmp_path / "x") == ["model"]
+    assert names(tmp_path / "x" / "model") == ["deep", "index.json", "link"]
+    assert (tmp_path / "x" / "model" / "deep" / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("renameat2", [True, False])
+@pytest.mark.parametrize("kind", ["folder", "link", "empty"])
+def test_a_folder_is_replaced_only_with_force_and_by_its_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool, kind: str
+) -> None:
+    if not renameat2:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: object())
+    path, before = tmp_path / "model", {"model"}
+    if kind == "link":
+        (tmp_path / "real").mkdir()
+        path.symlink_to(tmp_path / "real")
+        before |= {"real"}
+    else:
+        path.mkdir()
+    if kind != "empty":
+        (path / "precious").write_bytes(DATA)
+    with pytest.raises(PixartError) as caught:
+        publish_folder(path, fill, marker="index.json")
+    assert caught.value.code == "output-exists"
+    if kind != "empty":
+        with pytest.raises(PixartError, match="holds other things") as caught:
+            publish_folder(path, fill, marker="index.json", force=True)
+        assert caught.value.code == "output-invalid"
+        (path / "index.json").write_text("{}")
+    publish_folder(path, fill, marker="index.json", force=True)
+    assert not path.is_symlink()
+    assert names(path) == ["deep", "index.json", "link"]
+    assert set(names(tmp_path)) == before
+    assert kind != "link" or (tmp_path / "real" / "precious").read_bytes() == DATA
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"mine")
+    with pytest.raises(PixartError, match="is no folder") as caught:
+        publish_folder(tmp_path / "model", fill, marker="index.json", force=True)
+    assert (caught.value.code, (tmp_path / "model").read_bytes()) == ("output-invalid", b"mine")
+
+
+@pytest.mark.parametrize("renameat2", [True, False])
+def test_a_folder_that_appears_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool
+) -> None:
+    if not renameat2:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: object())
+
+    def race(folder: Path) -> None:
+        fill(folder)
+        (tmp_path / "model").mkdir()
+
+    with pytest.raises(PixartError) as caught:
+        publish_folder(tmp_path / "model", race, marker="index.json")
+    assert (caught.value.code, names(tmp_path)) == ("output-exists", ["model"])
+    assert names(tmp_path / "model") == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "chmod"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_fault_while_a_folder_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: object())
+    monkeypatch.setattr(os, call, failing(number))
+    with pytest.raises(PixartError) as caught:
+        publish_folder(tmp_path / "x" / "y" / "model", fill, marker="index.json")
+    assert (caught.value.code, names(tmp_path)) == ("disk", [])
+    assert "--output" not in caught.value.hint
+
+
+def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: object())
+    publish_folder(tmp_path / "model", fill, marker="index.json")
+    (tmp_path / "model" / "mine").write_bytes(DATA)
+    real = os.rename
+
+    def rename(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".part":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(PixartError):
+        publish_folder(tmp_path / "model", fill, marker="index.json", force=True)
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "mine").read_bytes() == DATA

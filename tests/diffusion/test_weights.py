@@ -170,3 +170,44 @@ def test_the_built_in_model_is_the_packages_own(monkeypatch, tmp_path, toy_folde
     found = locate("mini")
     assert found.spec is catalog()["mini"]
     assert found.revision.startswith("sha256:")
+
+
+@pytest.fixture
+def lonely(toy_folder, tmp_path):
+    """A model folder that holds only what is its own."""
+    copy = shutil.copytree(toy_folder, tmp_path / "lonely")
+    for component in ("tokenizer", "text_encoder", "vae"):
+        shutil.rmtree(copy / component)
+    return copy
+
+
+def test_a_folder_borrows_what_its_family_shares(cache, toy_folder, lonely):
+    with pytest.raises(PixartError) as caught:
+        locate(str(lonely))
+    assert caught.value.code == "model-missing"
+    assert "no tokenizer, text_encoder, vae of its own" in caught.value.message
+    assert "pixart models pull sigma-256" in caught.value.hint
+    shared = catalog()["sigma-256"].parts
+    for component in ("tokenizer", "text_encoder", "vae"):
+        put(cache, shared[component].repo, component, toy_folder)
+    found = locate(str(lonely))
+    assert found.parts["vae"].parent.name == COMMIT
+    assert found.parts["transformer"] == lonely / "transformer"
+    own, commit = found.revision.split("+")
+    assert (own[:7], commit) == ("sha256:", COMMIT)
+    # Its own part wins; a link that leads nowhere is none.
+    shutil.copytree(toy_folder / "vae", lonely / "vae")
+    (lonely / "tokenizer").symlink_to(lonely / "gone")
+    found = locate(str(lonely))
+    assert found.parts["vae"] == lonely / "vae"
+    assert found.parts["tokenizer"].parent.name == COMMIT
+    assert found.revision != f"{own}+{commit}"
+
+
+def test_an_alpha_folder_borrows_alphas(cache, toy_folder, lonely):
+    put(cache, catalog()["sigma-256"].parts["vae"].repo, "vae", toy_folder)
+    index = json.loads((lonely / "model_index.json").read_text())
+    (lonely / "model_index.json").write_text(json.dumps(index | {"_class_name": "PixArtAlphaPipeline"}))
+    with pytest.raises(PixartError, match="tokenizer, text_encoder, vae") as caught:
+        locate(str(lonely))
+    assert "alpha-512" in caught.value.hint
