@@ -85,8 +85,7 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
             temporary = Path(name)
             try:
                 fill(temporary)
-                _flush_tree(temporary)
-                temporary.chmod(0o777 & ~_umask())
+                _finish_tree(temporary)
                 _name_folder(temporary, path, force=force)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -121,13 +120,16 @@ def _folder_exists(path: Path) -> PixartError:
     return PixartError("output-exists", f"{path} exists already", hint)
 
 
-def _flush_tree(folder: Path) -> None:
-    """Every file and folder below to the disk; links are not followed."""
+def _finish_tree(folder: Path) -> None:
+    """Every file and folder below to the disk, with the usual rights: safetensors writes for its owner."""
+    mask = _umask()
     for root, _, files in os.walk(folder):
         for path in (Path(root) / name for name in files):
             if not path.is_symlink():
+                path.chmod(0o666 & ~mask)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
+        os.chmod(root, 0o777 & ~mask)
         _flush_folder(Path(root))
 
 

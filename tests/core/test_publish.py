@@ -230,6 +230,7 @@ def test_a_pipe_or_device_is_not_replaced(tmp_path: Path, force: bool) -> None:
 def fill(folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "deep" / "a").write_bytes(DATA)
+    (folder / "deep" / "a").chmod(0o600)
     (folder / "index.json").write_text("{}")
     (folder / "link").symlink_to(folder.parent / "elsewhere")
 
@@ -239,6 +240,10 @@ def test_a_folder_appears_whole_and_alone(tmp_path: Path) -> None:
     assert names(tmp_path / "x") == ["model"]
     assert names(tmp_path / "x" / "model") == ["deep", "index.json", "link"]
     assert (tmp_path / "x" / "model" / "deep" / "a").read_bytes() == DATA
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "file").touch()
+    for name, usual in (("", "plain"), ("deep", "plain"), ("deep/a", "file")):
+        assert (tmp_path / "x" / "model" / name).stat().st_mode == (tmp_path / usual).stat().st_mode
 
 
 @pytest.mark.parametrize("renameat2", [True, False])
