@@ -104,7 +104,7 @@ def test_the_converted_network_computes_what_the_authors_does(case, tmp_path, re
         assert expected.abs().max() > 1
         errors.append((drawn(model.eval(), batch) - expected).abs().max().item())
     record_property("error", max(errors))
-    assert max(errors) <= 2e-5
+    assert max(errors) <= 5e-5
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_without_compression_diffusers_loads_it_itself(tmp_path):
     )
     assert not any(told.values())
     batch = inputs(original, 16, 24)
-    assert (drawn(model.eval(), batch) - original.forward(state, **batch)).abs().max() <= 2e-5
+    assert (drawn(model.eval(), batch) - original.forward(state, **batch)).abs().max() <= 5e-5
 
 
 def test_the_folder_names_classes_and_schedule(tmp_path):
