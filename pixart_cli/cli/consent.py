@@ -44,7 +44,9 @@ def is_offline(values: Mapping[str, Any]) -> bool:
 
 
 def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str, Any]) -> int:
-    """Fetch `spec`, of which `missing` says what is not here, once someone agreed; gives the bytes fetched.
+    """Fetch `spec` once someone agreed; gives the bytes fetched.
+
+    `missing` says what is not here, and is empty where all is here that was never compared with the hub.
 
     Raises:
         PixartError: "model-missing" when nobody agreed or may be asked, "download-failed", "disk",
@@ -52,8 +54,9 @@ def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str,
     """
     if is_offline(values):
         hint = f"Go online (no --offline, no HF_HUB_OFFLINE), or draw with what is here: {_installed()}."
-        raise PixartError("model-missing", missing, hint)
-    if not values["yes"] and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        what = missing or f"{spec.name} was never compared with the hub, and the network is not to be used"
+        raise PixartError("model-missing", what, hint)
+    if missing and not values["yes"] and not _can_ask():
         about = f" (about {size_words(spec.approx_bytes)})" if spec.approx_bytes else ""
         raise PixartError("model-missing", missing, f"Add --yes to download it{about}.")
     from pixart_cli.features.models import RevisionGoneError
@@ -66,27 +69,35 @@ def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str,
 
 
 def _fetch(printer: Printer, spec: ModelSpec, values: Mapping[str, Any], *, afresh: bool) -> int:
-    from pixart_cli.features.models import fetch, plan_pull
+    from pixart_cli.features.models import check, fetch, plan_pull
 
     plan = plan_pull(spec, printer.say, afresh=afresh)
+    if plan.unchecked:
+        printer.say(f"{spec.name}: what is on this machine is compared with the hub's hashes")
+        with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+            plan = check(plan, on_pull, tell)
     size = plan.bytes_to_fetch
-    _agree(printer, spec.name, size, agreed=bool(values["yes"]))
+    if plan.missing:
+        _agree(printer, spec.name, size, agreed=bool(values["yes"]))
     with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
         fetch(plan, on_pull, tell)
     return size
 
 
 def _agree(printer: Printer, name: str, size: int, *, agreed: bool) -> None:
-    """Say that `size` bytes will come over the network, and ask unless it was `agreed` to, or none will."""
-    if not size:
-        printer.say(f"{name} is on this machine: its files are compared with the hub's hashes")
-        return
+    """Say that `size` bytes will come over the network, and ask unless it was `agreed` to."""
     what = f"{name} is not on this machine: {size_words(size)} to download"
     if agreed:
         printer.say(what)
+    elif not _can_ask():
+        raise PixartError("model-missing", what, "Add --yes to download it.")
     elif not printer.ask(f"{what}. Download it now?"):
         hint = f"Draw with what is here: {_installed()}."
         raise PixartError("model-missing", f"{name} was not downloaded", hint)
+
+
+def _can_ask() -> bool:
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def _installed() -> str:

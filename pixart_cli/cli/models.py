@@ -61,7 +61,7 @@ def pull(
 
     state = next(state for state in survey() if state.spec.name == name)
     if not spec.built_in and not (state.installed and state.record and state.record.verified):
-        missing = state.problem.message if state.problem else f"{name} was never compared with the hub"
+        missing = state.problem.message if state.problem else ""
         fetched = obtain(printer, spec, missing, values)
         state = next(state for state in survey() if state.spec.name == name)
     else:

@@ -8,7 +8,8 @@ with the files that were whole, of the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +70,12 @@ class PullPlan:
         return [file for file in files if not file.is_there or states[file.key] == "damaged"]
 
     @property
+    def unchecked(self) -> list[HubFile]:
+        """Files that are there and were never compared with the hub's hashes."""
+        files, states = self.record.files, self.record.states
+        return [file for file in files if file.is_there and states[file.key] == "unchecked"]
+
+    @property
     def bytes_to_fetch(self) -> int:
         """Bytes that have to come over the network; a file that is there under another commit does not."""
         return sum({file.digest: file.size for file in self.missing if not _is_stored(file)}.values())
@@ -93,10 +100,49 @@ def plan_pull(spec: ModelSpec, tell: Tell, *, offline: bool = False, afresh: boo
         lister = Lister(spec, tell, offline=offline or is_offline())
         chosen = {component: lister.files_of(component) for component in spec.parts}
         record, mains = begin_record(spec, chosen), lister.mains
+    elif _is_suspect(record):
+        record = record.with_states(dict.fromkeys(record.states, "unchecked"))
     plan = PullPlan(spec=spec, record=record, mains=mains)
     if plan.missing and (offline or is_offline()):
         raise kept_offline(spec)
     return plan
+
+
+def _is_suspect(record: Record) -> bool:
+    """Whether files that are all there and were whole once are no weights any more."""
+    try:
+        locate(record.model)
+    except PixartError as error:
+        return error.code == "weights-invalid" and not record.damaged and not record.unfinished
+    return False
+
+
+def check(plan: PullPlan, on_pull: OnPull, tell: Tell) -> PullPlan:
+    """`plan`, once the files that are there are compared with the hub's hashes: damaged ones are missing.
+
+    Raises:
+        PixartError: "disk" for what cannot be read.
+    """
+    files, states = plan.unchecked, dict[Key, State]()
+    try:
+        for index, file in enumerate(files):
+            whole = is_whole(files, index, on_pull)
+            states[file.key] = "checked" if whole else "damaged"
+            if not whole:
+                tell(f"{file.name} on this machine is damaged")
+    except OSError as error:
+        raise hub_cache.as_disk_error(error) from None
+    mark(states)
+    return dataclasses.replace(plan, record=plan.record.with_states(states))
+
+
+def is_whole(files: Sequence[HubFile], index: int, on_pull: OnPull) -> bool:
+    """Whether the bytes of `files[index]` are the commit's; reports as one of all `files`.
+
+    Raises:
+        OSError: if they cannot be read.
+    """
+    return files[index].is_whole(partial(_report, on_pull, files, index, "check"))
 
 
 def pull(plan: PullPlan, on_pull: OnPull, tell: Tell) -> Installed:
@@ -156,7 +202,7 @@ def _settle(file: HubFile, report: Callable[[str, int], None], tell: Tell) -> No
     report("fetch", file.size)
 
 
-def _report(on_pull: OnPull, files: list[HubFile], index: int, stage: str, done: int) -> None:
+def _report(on_pull: OnPull, files: Sequence[HubFile], index: int, stage: str, done: int) -> None:
     before, total = sum(file.size for file in files[:index]), sum(file.size for file in files)
     file = files[index]
     on_pull(
@@ -171,12 +217,11 @@ def _refreshed(plan: PullPlan) -> PullPlan:
     """`plan` with what other processes noted while this one asked or waited."""
     known = read_record(plan.spec.name)
     if known is not None and known.parts == plan.record.parts:
-        return PullPlan(spec=plan.spec, record=known, mains=plan.mains)
+        return dataclasses.replace(plan, record=known)
     states: dict[Key, State] = {}
     for record in records():
         states |= record.states
-    record = plan.record.with_states(states)
-    return PullPlan(spec=plan.spec, record=record, mains=plan.mains)
+    return dataclasses.replace(plan, record=plan.record.with_states(states))
 
 
 def _refuse_too_little_space(plan: PullPlan) -> None:

@@ -88,7 +88,13 @@ def locate(model: str) -> Installed:
         parts = _folder_parts(built_in_model_dir())
     else:
         parts, commits = _hub_parts(spec)
-    check_parts(parts, model)
+    try:
+        check_parts(parts, model)
+    except PixartError as error:
+        if error.code != "weights-invalid" or spec.built_in:
+            raise
+        hint = f"`pixart models pull {model}` replaces what is damaged."
+        raise PixartError(error.code, error.message, hint) from None
     return Installed(model, spec, parts, commits)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +13,11 @@ from pixart_cli.diffusion import hub_cache, pull, records
 from pixart_cli.diffusion.hub_failure import RevisionGoneError
 from pixart_cli.diffusion.pull import OnPull, PullEvent, PullPlan, plan_pull
 from pixart_cli.diffusion.records import HubFile, Record, read_record
-from pixart_cli.diffusion.weights import Installed, check_parts, found_files, locate
+from pixart_cli.diffusion.weights import Installed, found_files, locate
 
 __all__ = [
-    "ModelState", "PullEvent", "PullPlan", "Removal", "RevisionGoneError", "Verdict", "fetch", "folders",
-    "plan_pull", "plan_removal", "remove", "survey", "verify",
+    "ModelState", "PullEvent", "PullPlan", "Removal", "RevisionGoneError", "Verdict", "check", "fetch",
+    "folders", "plan_pull", "plan_removal", "remove", "survey", "verify",
 ]  # fmt: skip
 
 _ABSENT: Final = "model-missing"
@@ -106,6 +105,15 @@ def folders(model: str) -> Mapping[str, Path]:
     return locate(model).parts
 
 
+def check(plan: PullPlan, on_pull: OnPull, tell: Callable[[str], None]) -> PullPlan:
+    """`plan`, after what is here was compared with the hub's hashes; see `diffusion.pull`.
+
+    Raises:
+        PixartError: "disk".
+    """
+    return pull.check(plan, on_pull, tell)
+
+
 def fetch(plan: PullPlan, on_pull: OnPull, tell: Callable[[str], None]) -> Installed:
     """Do what `plan` says; see `diffusion.pull`.
 
@@ -129,27 +137,24 @@ def verify(models: Iterable[str], *, deep: bool, on_check: OnPull) -> list[Verdi
 
 def _verdict(model: str, *, deep: bool, on_check: OnPull) -> Verdict:
     record = None if is_folder(model) else read_record(get_model(model).name)
-    files = list(record.files) if record is not None else []
+    problem, files = None, list(record.files) if record is not None else []
     try:
         installed = locate(model)
-        if record is None:
-            files = found_files(installed)
-        check_parts(installed.parts, model)
-        damaged = _rehashed(files, on_check) if deep else []
-    except OSError as error:
-        raise PixartError("disk", f"cannot read the weights of {model}: {error.strerror or error}") from None
-    except PixartError as problem:
-        if problem.code in ("model-unknown", "disk"):
+        files = files or found_files(installed)
+    except PixartError as error:
+        if error.code in ("model-unknown", "disk"):
             raise
-        named = tuple(str(file.path) for file in record.damaged) if record is not None else ()
-        return Verdict(model=model, files=len(files), problem=problem, damaged=named)
-    if not damaged:
-        return Verdict(model=model, files=len(files), hashed=len(files) if deep else 0)
-    records.mark({file.key: "damaged" for file in damaged})
-    return Verdict(
-        model=model, files=len(files), hashed=len(files), damaged=tuple(str(file.path) for file in damaged),
-        problem=_damage(model, damaged),
-    )  # fmt: skip
+        problem = error
+    # What is there and no weights is read whole, asked for or not, to tell which file it is.
+    there = [file for file in files if file.is_there]
+    hashed = there if deep or (problem is not None and problem.code != _ABSENT) else []
+    damaged = [file for file in files if file.path.is_file() and not file.is_there]
+    damaged += _rehashed(hashed, on_check, model)
+    if damaged:
+        records.mark({file.key: "damaged" for file in damaged})
+        problem = _damage(model, damaged)
+    names = tuple(str(file.path) for file in damaged)
+    return Verdict(model=model, files=len(files), hashed=len(hashed), problem=problem, damaged=names)
 
 
 def _damage(model: str, damaged: list[HubFile]) -> PixartError:
@@ -159,25 +164,12 @@ def _damage(model: str, damaged: list[HubFile]) -> PixartError:
     return PixartError("weights-invalid", what, hint)
 
 
-def _rehashed(files: list[HubFile], on_check: OnPull) -> list[HubFile]:
-    total, before, damaged = sum(file.size for file in files), 0, []
-    for index, file in enumerate(files, 1):
-        report = partial(_report, on_check, file, index, len(files), before, total)
-        if not file.is_whole(report):
-            damaged.append(file)
-        before += file.size
-    return damaged
-
-
-def _report(
-    on_check: OnPull, file: HubFile, index: int, count: int, before: int, total: int, done: int
-) -> None:
-    on_check(
-        PullEvent(
-            stage="check", name=file.name, done=done, size=file.size, index=index, count=count,
-            total_done=before + done, total=total,
-        )
-    )  # fmt: skip
+def _rehashed(files: list[HubFile], on_check: OnPull, model: str) -> list[HubFile]:
+    """Those of `files` whose bytes are not the published ones."""
+    try:
+        return [file for index, file in enumerate(files) if not pull.is_whole(files, index, on_check)]
+    except OSError as error:
+        raise PixartError("disk", f"cannot read the weights of {model}: {error.strerror or error}") from None
 
 
 def plan_removal(model: str) -> Removal:

@@ -335,8 +335,14 @@ def test_what_another_tool_fetched_is_compared_and_not_fetched(pull, hub, repos)
     lay(repos)
     done = pull()
     assert done.code == 0, done.err
-    assert "compared with the hub's hashes" in done.err
+    assert "is compared with the hub's hashes" in done.err
     assert hub.fetched("") == 0
+    assert_whole(hub)
+    shutil.rmtree(os.environ["PIXART_STATE_DIR"])
+    blob = locate("sigma-256").parts["vae"] / "config.json"
+    blob.resolve().write_bytes(blob.read_bytes()[:-1] + b"!")
+    done = pull()
+    assert (done.code, hub.fetched("")) == (0, 1), done.err
     assert_whole(hub)
 
 
@@ -401,6 +407,18 @@ def test_damage_is_found_told_and_repaired_alone(pixart, record, pull, hub):
     assert not [path for path in hub.asked if "/api/" in path]
     assert_whole(hub)
     assert pixart("models", "verify", "--deep").code == 0
+
+
+def test_weights_that_are_none_any_more_are_repaired_without_a_search(pixart, record, pull, hub):
+    weights_of(record).path.resolve().write_bytes(bytes(weights_of(record).size))
+    assert pixart("models", "path", "sigma-256").code == 4
+    done = pull()
+    assert (done.code, hub.fetched("")) == (0, 1), done.err
+    assert f"{WEIGHTS} on this machine is damaged" in done.err
+    assert_whole(hub)
+    weights_of(record).path.resolve().write_bytes(bytes(weights_of(record).size))
+    ran = pixart("models", "verify", "--json")  # headers tell, hashes name the file
+    assert (ran.code, ran.json["models"][1]["damaged"]) == (4, [str(weights_of(record).path)])
 
 
 def test_verify_reports_each_model_as_json(pixart, record):
