@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pixart_cli.features.models import PullEvent
 
 _WORDS = {
-    "fetch": "downloading",
     "load": "loading the model",
     "encode": "reading the prompt",
     "denoise": "drawing",
@@ -74,8 +73,7 @@ class Progress:
             if self._task is not None:
                 self._rich.remove_task(self._task[2])
             self._task = (event.stage, event.index, self._rich.add_task(words, total=event.total, done=""))
-        counted = size_words if event.stage == "fetch" else str
-        done = f"{counted(event.step)}/{counted(event.total)}"
+        done = f"{event.step}/{event.total}"
         self._rich.update(self._task[2], completed=event.step, total=event.total, done=done)
 
 
@@ -88,7 +86,7 @@ class PullProgress:
         self._bars = mode in ("auto", "bar") and can_animate() and not printer.quiet
         self._rich: Any = None
         self._tasks: dict[str, Any] = {}
-        self._last = ""
+        self._last = 0
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[tuple[Callable[[PullEvent], None], Callable[[str], None]]]:
@@ -101,8 +99,8 @@ class PullProgress:
             yield self._advance, self._beside
 
     def _line(self, event: PullEvent) -> None:
-        if self._lines and event.done == event.size and self._last != event.name:
-            self._last = event.name
+        if self._lines and event.done == event.size and self._last != event.index:
+            self._last = event.index
             word = "downloaded" if event.stage == "fetch" else "checked"
             self._printer.say(f"{event.index}/{event.count} {word} {event.name} ({size_words(event.size)})")
 
@@ -118,7 +116,7 @@ class PullProgress:
 
     def _show(self, key: str, words: str, done: int, total: int) -> None:
         if key not in self._tasks:
-            self._tasks[key] = self._rich.add_task(words, total=total, done="")
+            self._tasks[key] = self._rich.add_task("", total=total, done="")
         shown = f"{size_words(done)}/{size_words(total)}"
         self._rich.update(self._tasks[key], description=plain(words), completed=done, total=total, done=shown)
 
