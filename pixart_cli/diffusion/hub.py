@@ -146,7 +146,10 @@ def _transfer(file: HubFile, on_bytes: OnBytes) -> None:
 
 
 def _bar(size: int, on_bytes: OnBytes) -> Any:
-    """A tqdm that draws nothing, passes the count of bytes on, and stops what exceeds `size`."""
+    """A tqdm that draws nothing, passes the count of bytes on, and stops what exceeds `size`.
+
+    Xet counts bytes on the way and bytes of the file; by `update_transfer` it knows that one bar gets both.
+    """
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -161,6 +164,12 @@ def _bar(size: int, on_bytes: OnBytes) -> Any:
                 raise _TooLongError
             on_bytes(self.count)
             return None
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """What is on the way does not count yet."""
+
+        def set_transfer_postfix_str(self, *args: Any, **options: Any) -> None:
+            """No speed is shown."""
 
     return Bar
 

@@ -80,8 +80,10 @@ def is_passing(error: BaseException) -> bool:
     """Whether another try may well succeed, and the client has made none itself.
 
     A hub that is busy, a connection that was reset, a file cut short, a link to the store that has expired.
+    What the client wraps it has tried several times.
     """
-    error = root_of(error)
+    if root_of(error) is not error:
+        return False
     status = status_of(error)
     if status is not None:
         return status in _BUSY or (status in (400, 401, 403) and not _is_of_hub(error))

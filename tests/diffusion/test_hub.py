@@ -1,6 +1,7 @@
 """What the hub lists, and one file of it: hashes, limits, retries and discretion, with the real client."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,3 +133,19 @@ def test_what_is_no_failure_of_the_hub_stays_a_bug(served, large):
     with pytest.raises(ZeroDivisionError):
         fetch_file(large, bug, print)
     assert hub.is_offline() is False
+
+
+def test_a_transfer_by_xet_is_counted_once():
+    from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
+
+    counts = []
+    options = {"reconstruction_desc": "", "total": 10, "log_level": logging.ERROR}
+    with XetDownloadProgressReporter(**options, tqdm_class=hub._bar(10, counts.append)) as reporter:
+        for done in (4, 10):
+            reporter.update_progress(
+                SimpleNamespace(
+                    total_bytes=10, total_bytes_completed=done, total_transfer_bytes_completed=done + 1,
+                    total_bytes_completion_rate=1.0, total_transfer_bytes_completion_rate=1.0,
+                )
+            )  # fmt: skip
+    assert counts == [4, 10]

@@ -101,6 +101,9 @@ def test_what_may_pass_and_what_may_not():
     assert [is_passing(error) for error in passing] == [True] * 5
     assert [is_passing(error) for error in lasting] == [False] * 5
     assert is_passing(OSError("Consistency check failed: size"))
+    tried = LocalEntryNotFoundError("cannot find")
+    tried.__cause__ = answer(503)
+    assert not is_passing(tried)
 
 
 @pytest.mark.parametrize(
