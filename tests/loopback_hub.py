@@ -210,8 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "html":
             self._send(200, HTML, {"Content-Type": "text/html"})
         else:
-            repo, name = _place(path)
-            self._spoil(fault, hub.repos[repo][name])
+            repo, name = _place(path) if where == "get" else ("", "")
+            self._spoil(fault, hub.repos[repo][name] if where == "get" else b"[]")
         return True
 
     def _spoil(self, fault: Fault, data: bytes) -> None:

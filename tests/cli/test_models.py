@@ -135,6 +135,7 @@ FAILURES = {
     "portal later": ([Fault("tree", "html")], "not a hub"),
     "portal at a file": ([Fault("head", "html", WEIGHTS)], "not a hub"),
     "list of nothing": ([Fault("tree", "status", "", -1, 200)], "not a hub"),
+    "silent hub": ([Fault("tree", "stall")], "stopped answering"),
     "busy hub": ([Fault("info", "status", "", -1, 503, NOW)], "answers 503"),
     "busy store": ([Fault("get", "status", WEIGHTS, -1, 503, NOW)], "answers 503"),
     "broken hub": ([Fault("info", "status", "", -1, 418)], "answers 418"),
