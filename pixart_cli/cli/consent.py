@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixart_cli.cli.options import Door, switched_on
 from pixart_cli.cli.output import Printer, is_terminal, size_words
-from pixart_cli.cli.progress import Progress
+from pixart_cli.cli.progress import PullProgress
 from pixart_cli.core.catalog import ModelSpec, catalog
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import Renderer
@@ -34,7 +34,7 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
         spec = catalog().get(order.model)
         if missing.code != "model-missing" or spec is None or spec.built_in:
             raise
-        _fetch(door.printer, spec, missing, values)
+        obtain(door.printer, spec, missing.message, values)
     return network(order.model, order.plan)
 
 
@@ -43,23 +43,61 @@ def is_offline(values: Mapping[str, Any]) -> bool:
     return bool(values["offline"]) or switched_on("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def _fetch(printer: Printer, spec: ModelSpec, missing: PixartError, values: Mapping[str, Any]) -> None:
+def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str, Any]) -> int:
+    """Fetch `spec` once someone agreed; gives the bytes fetched.
+
+    `missing` says what is not here, and is empty where all is here that was never compared with the hub.
+
+    Raises:
+        PixartError: "model-missing" when nobody agreed or may be asked, "download-failed", "disk",
+            "weights-invalid".
+    """
     if is_offline(values):
         hint = f"Go online (no --offline, no HF_HUB_OFFLINE), or draw with what is here: {_installed()}."
-        raise PixartError("model-missing", missing.message, hint)
-    if not values["yes"] and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        what = missing or f"{spec.name} was never compared with the hub, and the network is not to be used"
+        raise PixartError("model-missing", what, hint)
+    if missing and not values["yes"] and not _can_ask():
         about = f" (about {size_words(spec.approx_bytes)})" if spec.approx_bytes else ""
-        raise PixartError("model-missing", missing.message, f"Add --yes to download it{about}.")
-    from pixart_cli.diffusion.hub import download_size, fetch
+        raise PixartError("model-missing", missing, f"Add --yes to download it{about}.")
+    from pixart_cli.features.models import RevisionGoneError
 
-    what = f"{spec.name} is not on this machine: {size_words(download_size(spec))} to download"
-    if values["yes"]:
+    try:
+        return _fetch(printer, spec, values, afresh=False)
+    except RevisionGoneError:
+        printer.say(f"the revision of {spec.name} that was begun is gone from the hub: taking today's")
+        return _fetch(printer, spec, values, afresh=True)
+
+
+def _fetch(printer: Printer, spec: ModelSpec, values: Mapping[str, Any], *, afresh: bool) -> int:
+    from pixart_cli.features.models import check, fetch, plan_pull
+
+    plan = plan_pull(spec, printer.say, afresh=afresh)
+    if plan.unchecked:
+        printer.say(f"{spec.name}: what is on this machine is compared with the hub's hashes")
+        with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+            plan = check(plan, on_pull, tell)
+    size = plan.bytes_to_fetch
+    if plan.missing:
+        _agree(printer, spec.name, size, agreed=bool(values["yes"]))
+    with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+        fetch(plan, on_pull, tell)
+    return size
+
+
+def _agree(printer: Printer, name: str, size: int, *, agreed: bool) -> None:
+    """Say that `size` bytes will come over the network, and ask unless it was `agreed` to."""
+    what = f"{name} is not on this machine: {size_words(size)} to download"
+    if agreed:
         printer.say(what)
+    elif not _can_ask():
+        raise PixartError("model-missing", what, "Add --yes to download it.")
     elif not printer.ask(f"{what}. Download it now?"):
         hint = f"Draw with what is here: {_installed()}."
-        raise PixartError("model-missing", f"{spec.name} was not downloaded", hint)
-    with Progress(printer, values["progress"], 1).shown() as on_progress:
-        fetch(spec, on_progress)
+        raise PixartError("model-missing", f"{name} was not downloaded", hint)
+
+
+def _can_ask() -> bool:
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def _installed() -> str:

@@ -168,7 +168,7 @@ def _tell_of_loss(printer: Printer, order: Order) -> None:
 def _tell_of_better(printer: Printer) -> None:
     printer.hint(
         f"{BUILT_IN}, the built-in model, draws flat posters from words it was taught. PixArt-Σ draws"
-        f" anything: pixart gen --model {BETTER} ... says how large the download is, and asks."
+        f" anything: pixart models pull {BETTER} says how large the download is, and asks."
     )
 
 

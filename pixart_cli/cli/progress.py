@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pixart_cli.cli.output import Printer, is_terminal, size_words
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent
+from pixart_cli.core.terminal import plain
+
+if TYPE_CHECKING:
+    from pixart_cli.features.models import PullEvent
 
 _WORDS = {
-    "fetch": "downloading",
     "load": "loading the model",
     "encode": "reading the prompt",
     "denoise": "drawing",
@@ -70,9 +73,52 @@ class Progress:
             if self._task is not None:
                 self._rich.remove_task(self._task[2])
             self._task = (event.stage, event.index, self._rich.add_task(words, total=event.total, done=""))
-        counted = size_words if event.stage == "fetch" else str
-        done = f"{counted(event.step)}/{counted(event.total)}"
+        done = f"{event.step}/{event.total}"
         self._rich.update(self._task[2], completed=event.step, total=event.total, done=done)
+
+
+class PullProgress:
+    """Follows a download: on a terminal a bar for the file and one for all, elsewhere a line a file."""
+
+    def __init__(self, printer: Printer, mode: str) -> None:
+        self._printer = printer
+        self._lines = mode != "none"
+        self._bars = mode in ("auto", "bar") and can_animate() and not printer.quiet
+        self._rich: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last = 0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[tuple[Callable[[PullEvent], None], Callable[[str], None]]]:
+        """Within, the first callback shows events, the second prints a sentence beside the bars."""
+        if not self._bars:
+            yield self._line, self._printer.say
+            return
+        self._rich = _rich_bars()
+        with self._rich:
+            yield self._advance, self._beside
+
+    def _line(self, event: PullEvent) -> None:
+        if self._lines and event.done == event.size and self._last != event.index:
+            self._last = event.index
+            word = "downloaded" if event.stage == "fetch" else "checked"
+            self._printer.say(f"{event.index}/{event.count} {word} {event.name} ({size_words(event.size)})")
+
+    def _beside(self, text: str) -> None:
+        self._rich.stop()
+        self._printer.say(text)
+        self._rich.start()
+
+    def _advance(self, event: PullEvent) -> None:
+        words = "downloading" if event.stage == "fetch" else "checking"
+        self._show("file", f"{event.index}/{event.count} {event.name[-48:]}", event.done, event.size)
+        self._show("all", words, event.total_done, event.total)
+
+    def _show(self, key: str, words: str, done: int, total: int) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = self._rich.add_task("", total=total, done="")
+        shown = f"{size_words(done)}/{size_words(total)}"
+        self._rich.update(self._tasks[key], description=plain(words), completed=done, total=total, done=shown)
 
 
 def can_animate() -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ProgressEvent:
     """`step` of `total` of one `stage` is done.
 
-    `stage` is one of "fetch" (bytes), "load", "encode", "denoise", "refine", "decode", "resize", "write";
+    `stage` is one of "load", "encode", "denoise", "refine", "decode", "resize", "write";
     `index` is the picture's position in the list of requests (0 for stages all pictures share).
     """
 

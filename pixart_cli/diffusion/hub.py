@@ -1,144 +1,155 @@
-"""Weights from the Hugging Face hub into the cache that every other tool shares.
+"""The Hugging Face hub: what a repository holds at one commit, and one file of it into the shared cache.
 
 One file at a time with `hf_hub_download`: huggingface_hub's own pool of threads finishes its running
-files, minutes each, before it heeds Ctrl-C. Its downloads check sizes only, so hashes are checked here.
+files, minutes each, before it heeds Ctrl-C. It compares sizes only, gives up at the first reset or 503 of
+a file, and writes all of a body that is longer than promised: the hash, the retries and the limit are here.
 huggingface_hub reads its environment when imported: it is imported inside functions.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
-from pixart_cli.core.catalog import ModelSpec, Part
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.rendering import ProgressCallback, ProgressEvent
-from pixart_cli.diffusion.weights import Installed, find_part, hub_cache, locate
+from pixart_cli.diffusion.hub_cache import discard, hub_cache
+from pixart_cli.diffusion.hub_failure import (
+    NotAHubError,
+    endpoint,
+    failed,
+    is_passing,
+    reason,
+    retry_after,
+    translated,
+    without_secrets,
+)
+from pixart_cli.diffusion.records import HubFile, is_sound_name
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+T = TypeVar("T")
+Tell = Callable[[str], None]
+OnBytes = Callable[[int], None]
 
-_SECRETS: Final = re.compile(r"hf_[A-Za-z0-9]{8,}|(?<=\?)\S+|(?<=//)[^/@\s]+@")
-_CLIENTS: Final = frozenset({"httpx", "httpx2", "httpcore", "huggingface_hub"})
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # seconds
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a repository at one commit; `sha256` is known for large files only."""
-
-    repo: str
-    commit: str
-    name: str
-    size: int
-    sha256: str | None
+class _TooLongError(Exception):
+    """A body that does not end where the commit says."""
 
 
 def is_offline() -> bool:
     """Whether the environment forbids the network (``HF_HUB_OFFLINE``)."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in _TRUE
 
 
-def download_size(spec: ModelSpec, *, offline: bool = False) -> int:
-    """Bytes that `fetch` would download: parts that are here already do not count.
-
-    Raises:
-        PixartError: "model-missing" when offline, "download-failed" when the hub does not answer.
-    """
-    return sum(file.size for file in _wanted(spec, offline=offline))
-
-
-def fetch(spec: ModelSpec, on_progress: ProgressCallback, *, offline: bool = False) -> Installed:
-    """Download what is missing of `spec`, check every hash, and return the whole model.
-
-    `on_progress` gets events of stage "fetch" in bytes.
+def list_files(repo: str, revision: str, tell: Tell) -> list[HubFile]:
+    """The files of `repo` at `revision`, a commit or a branch, with what the commit says of their bytes.
 
     Raises:
-        PixartError: "model-missing" when offline, "download-failed", or "disk".
+        PixartError: "download-failed"; "weights-invalid" for a name that leads out of the repository.
     """
-    files = _wanted(spec, offline=offline)
-    total, done = sum(file.size for file in files), 0
-    for file in files:
-        with _translated(file.repo):
-            _download(file, partial(_report, on_progress, done, total))
-        done += file.size
-        _report(on_progress, done, total, 0)
-    for repo in dict.fromkeys(file.repo for file in files):
-        _remember_main(repo, [file.name for file in files if file.repo == repo])
-    return locate(spec.name)
+    with translated(repo), _discreet():
+        address = f"{endpoint()}/api/models/{repo}"
+        commit = _patiently(lambda: _commit(f"{address}/revision/{revision}"), tell)
+        return _patiently(lambda: _tree(repo, commit, f"{address}/tree/{commit}"), tell)
 
 
-def _report(on_progress: ProgressCallback, before: int, total: int, count: int) -> None:
-    on_progress(ProgressEvent(stage="fetch", step=before + count, total=total))
+def _commit(address: str) -> str:
+    value, _ = _get(address)
+    commit = value.get("sha") if isinstance(value, dict) else None
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise NotAHubError
+    return commit
 
 
-def _wanted(spec: ModelSpec, *, offline: bool) -> list[RemoteFile]:
-    """The files of every part that is not whole on this machine."""
-    missing = {name: part for name, part in spec.parts.items() if find_part(name, part) is None}
-    if missing and (offline or is_offline()):
-        raise PixartError(
-            "model-missing",
-            f"the weights of {spec.name} are not on this machine, and the network is not to be used",
-            "Run the command again without --offline and HF_HUB_OFFLINE.",
-        )
-    listings: dict[str, list[RemoteFile]] = {}
-    files: dict[tuple[str, str], RemoteFile] = {}
-    for part in missing.values():
-        if part.repo not in listings:
-            with _translated(part.repo):
-                listings[part.repo] = _listing(part.repo)
-        chosen = [file for file in listings[part.repo] if _matches(file.name, part)]
-        if not chosen:
-            raise _failed(part.repo, f"it holds no {part.subfolder or 'weights'} as safetensors")
-        files |= {(file.repo, file.name): file for file in chosen}
-    return list(files.values())
+def _tree(repo: str, commit: str, address: str) -> list[HubFile]:
+    files, page = [], f"{address}?recursive=true&expand=false"
+    while page:
+        rows, page = _get(page)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise NotAHubError
+        files += [_file(repo, commit, row) for row in rows if row.get("type") == "file"]
+    return files
 
 
-def _listing(repo: str) -> list[RemoteFile]:
-    from huggingface_hub import HfApi
-
-    info = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None).model_info(
-        repo, revision="main", files_metadata=True
+def _get(address: str) -> tuple[Any, str]:
+    """The JSON at `address`, and the address of its next page."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
     )
-    return [
-        RemoteFile(repo, str(info.sha), file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None)
-        for file in info.siblings or []
-    ]
+
+    wait = constants.HF_HUB_ETAG_TIMEOUT
+    answer = get_session().get(address, headers=build_hf_headers(), timeout=wait)
+    hf_raise_for_status(answer)
+    return answer.json(), str(answer.links.get("next", {}).get("url", ""))
 
 
-def _matches(name: str, part: Part) -> bool:
-    folder, _, base = name.rpartition("/")
-    return folder == part.subfolder and any(fnmatch.fnmatchcase(base, pattern) for pattern in part.allow)
+def _file(repo: str, commit: str, row: dict[str, Any]) -> HubFile:
+    try:
+        name, size, large = str(row["path"]), int(row["size"]), row.get("lfs")
+        digest = f"sha256:{large['oid']}" if large else f"git-sha1:{row['oid']}"
+    except (KeyError, TypeError, ValueError):
+        raise NotAHubError from None
+    if not is_sound_name(name):
+        what = f"{repo} lists a file that leads out of it: {name[:80]!r}"
+        raise PixartError("weights-invalid", what, "Do not use this repository or mirror.")
+    return HubFile(repo, commit, name, size, digest)
 
 
-def _download(file: RemoteFile, on_bytes: Callable[[int], None]) -> None:
+def fetch_file(file: HubFile, on_bytes: OnBytes, tell: Tell) -> None:
+    """Bring `file` into the cache and compare its bytes with the commit's; damaged, it is fetched once more.
+
+    `on_bytes` is told how many have arrived.
+
+    Raises:
+        PixartError: "download-failed" when it arrives damaged twice or not at all, or "disk".
+    """
+    with translated(file.repo), _discreet():
+        for tries_left in (1, 0):
+            damage = _damage(file, on_bytes, tell)
+            if not damage:
+                return
+            discard(file.path)
+            if tries_left:
+                tell(f"{file.name} {damage}: it is fetched once more")
+    raise failed(file.repo, f"{file.name} {damage}, twice", "Run it again later, or from another network.")
+
+
+def _damage(file: HubFile, on_bytes: OnBytes, tell: Tell) -> str:
+    """Fetch `file`; what is wrong with it, or nothing."""
+    try:
+        _patiently(lambda: _transfer(file, on_bytes), tell)
+    except _TooLongError:
+        return "is longer than the hub says"
+    return (
+        "" if file.is_whole() else f"arrived damaged (its {file.digest.partition(':')[0]} is not the hub's)"
+    )
+
+
+def _transfer(file: HubFile, on_bytes: OnBytes) -> None:
     from huggingface_hub import hf_hub_download
 
-    path = Path(
-        hf_hub_download(
-            file.repo,
-            file.name,
-            revision=file.commit,
-            cache_dir=hub_cache(),
-            tqdm_class=_bar(on_bytes),
-        )
-    )
-    if file.sha256 is not None and _sha256(path) != file.sha256:
-        path.resolve().unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise _failed(file.repo, f"{file.name} arrived damaged (its sha256 is not the hub's)")
+    hf_hub_download(
+        file.repo, file.name, revision=file.commit, cache_dir=hub_cache(), endpoint=endpoint(),
+        tqdm_class=_bar(file.size, on_bytes),
+    )  # fmt: skip
 
 
-def _bar(on_bytes: Callable[[int], None]) -> Any:
-    """A tqdm that draws nothing and passes the count of bytes on."""
+def _bar(size: int, on_bytes: OnBytes) -> Any:
+    """A tqdm that draws nothing, passes the count of bytes on, and stops what exceeds `size`.
+
+    Xet counts bytes on the way and bytes of the file; by `update_transfer` it knows that one bar gets both.
+    """
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -149,75 +160,55 @@ def _bar(on_bytes: Callable[[int], None]) -> Any:
 
         def update(self, n: float | None = 1) -> bool | None:
             self.count += int(n or 0)
+            if self.count > size:
+                raise _TooLongError
             on_bytes(self.count)
             return None
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """What is on the way does not count yet."""
+
+        def set_transfer_postfix_str(self, *args: Any, **options: Any) -> None:
+            """No speed is shown."""
 
     return Bar
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _remember_main(repo: str, names: Iterable[str]) -> None:
-    """Let `main` of the shared cache point at what was fetched, so that other tools find it offline too."""
-    from huggingface_hub import hf_hub_download
-
-    with _translated(repo):
-        for name in names:
-            hf_hub_download(repo, name, revision="main", cache_dir=hub_cache())
-            break
+def _patiently(action: Callable[[], T], tell: Tell) -> T:
+    """What `action` gives, tried again a few times while its failures may pass."""
+    for pause in _PAUSES:
+        try:
+            return action()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            asked = retry_after(error)
+            wait = pause if asked is None else asked
+            tell(f"{reason(error)}: trying again in {wait:.0f} s")
+        time.sleep(wait)
+    return action()
 
 
 @contextmanager
-def _translated(repo: str) -> Iterator[None]:
-    """Whatever the hub's client, its HTTP library or the disk raise, as one error with a way out.
+def _discreet() -> Iterator[None]:
+    """Within, huggingface_hub warns of nothing, and what it logs in spite of that is free of secrets.
 
-    Raises:
-        PixartError: "download-failed", or "disk" when the cache cannot be written.
+    Its warnings hold the signed addresses of the store.
     """
-    from huggingface_hub.errors import HfHubHTTPError
-
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    for handler in logger.handlers:
+        handler.addFilter(_cut_secrets)
+    if os.environ.get("HF_DEBUG", "").lower() not in _TRUE:
+        logger.setLevel(logging.ERROR)
     try:
-        yield
-    except PixartError:
-        raise
-    except HfHubHTTPError as error:
-        raise _failed(repo, _sentence(error)) from None
-    except (PermissionError, NotADirectoryError) as error:
-        raise _disk(error) from None
-    except OSError as error:
-        if error.errno in _DISK_ERRNOS:
-            raise _disk(error) from None
-        raise _failed(repo, _sentence(error)) from None
-    except ValueError as error:  # a page that is no hub's answer
-        raise _failed(repo, f"the answer is not a hub's: {_sentence(error)}") from None
-    except Exception as error:
-        # Errors of httpx (httpx2 since huggingface_hub 2) are no OSError and share no importable name.
-        if type(error).__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        raise _failed(repo, _sentence(error)) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
-_DISK_ERRNOS: Final[Mapping[int, str]] = {13: "EACCES", 27: "EFBIG", 28: "ENOSPC", 30: "EROFS", 122: "EDQUOT"}
-
-
-def _sentence(error: BaseException) -> str:
-    """The first line of `error` without tokens, credentials and signed queries."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return _SECRETS.sub("…", lines[0])[:300]
-
-
-def _failed(repo: str, why: str) -> PixartError:
-    return PixartError(
-        "download-failed",
-        f"{repo} could not be fetched: {why}",
-        "Check the connection (and HTTPS_PROXY, HF_ENDPOINT, HF_TOKEN if you use them), then try again.",
-    )
-
-
-def _disk(error: OSError) -> PixartError:
-    where = error.filename or hub_cache()
-    hint = "Free space, or set HF_HOME to another disk."
-    return PixartError("disk", f"cannot write {where}: {error.strerror or error}", hint)
+def _cut_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), ()
+    return True

@@ -27,8 +27,9 @@ from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
+from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.memory import return_unused
+from pixart_cli.diffusion.tensor_table import TIED, compare, modern, read_headers
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 from pixart_cli.diffusion.weights import Installed, read_json, weight_files
 
@@ -37,9 +38,6 @@ _BUILDERS: Final[Mapping[str, Callable[[dict[str, Any]], torch.nn.Module]]] = {
     "vae": AutoencoderKL.from_config,
     "transformer": PixArtSigmaTransformer2DModel.from_config,
 }
-_TIED: Final = frozenset({"shared.weight", "encoder.embed_tokens.weight"})
-# Names of the VAE's one attention before diffusers 0.19.
-_OLD_NAMES: Final = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 class Components:
@@ -146,16 +144,16 @@ def load_network(
         PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
     """
     config = read_json(folder / "config.json")
-    header = _read_headers(folder, name)
+    header = read_headers(folder, name)
     check_config(name, folder, config, header)
     # The constructors draw starting weights that are never used: the caller's random state is not theirs.
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
-    _compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
+    compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
     state = _read_tensors(folder, name, dtype=dtype, device=device)
     if name == "text_encoder":
-        shared = next(state[key] for key in _TIED if key in state)
-        state |= dict.fromkeys(_TIED, shared)
+        shared = next(state[key] for key in TIED if key in state)
+        state |= dict.fromkeys(TIED, shared)
     model.load_state_dict(state, assign=True)
     # What is left are buffers that are computed, not stored.
     return model.to(device).eval().requires_grad_(requires_grad=False)
@@ -169,36 +167,6 @@ def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
         raise damaged(folder / "config.json", f"no {name} can be built from it ({error})") from error
 
 
-def _read_headers(folder: Path, name: str) -> dict[str, TensorEntry]:
-    entries: dict[str, TensorEntry] = {}
-    for path in weight_files(folder):
-        for key, entry in read_header(path).items():
-            if _modern(key, name) in entries:
-                raise damaged(path, f"tensor {key!r} is in two files")
-            entries[_modern(key, name)] = entry
-    return entries
-
-
-def _modern(key: str, name: str) -> str:
-    if name != "vae" or ".attentions." not in key:
-        return key
-    return ".".join(_OLD_NAMES.get(word, word) for word in key.split("."))
-
-
-def _compare(
-    folder: Path, header: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]]
-) -> None:
-    missing = set(expected) - set(header)
-    if header.keys() & _TIED:
-        missing -= _TIED
-    extra = set(header) - set(expected)
-    wrong = {key for key in expected.keys() & header.keys() if header[key].shape != expected[key]}
-    for names, what in ((missing, "missing"), (extra, "not of this model"), (wrong, "of another shape")):
-        if names:
-            shown = ", ".join(sorted(names)[:3]) + (" …" if len(names) > 3 else "")
-            raise damaged(folder, f"{len(names)} of its tensors are {what}: {shown}")
-
-
 def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
@@ -207,7 +175,7 @@ def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
-                    state[_modern(key, name)] = tensor.to(device=device, dtype=_kept(name, key, dtype))
+                    state[modern(key, name)] = tensor.to(device=device, dtype=_kept(name, key, dtype))
         except SafetensorError as error:
             raise damaged(path, str(error)) from error
         except OSError as error:

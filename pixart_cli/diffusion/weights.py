@@ -28,11 +28,13 @@ from pixart_cli.core.catalog import (
     spec_of_folder,
 )
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.paths import built_in_model_dir, expand_home
+from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.diffusion.header import damaged, read_header
+from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
+from pixart_cli.diffusion.records import HubFile, read_record, refuse_unsound
 
 NETWORKS: Final = ("text_encoder", "vae", "transformer")
-_STEMS: Final = ("model", "diffusion_pytorch_model")
+STEMS: Final = ("model", "diffusion_pytorch_model")
 _MAX_JSON_BYTES: Final = 16 << 20
 _T5_XXL_WIDTH: Final = 4096
 
@@ -65,17 +67,6 @@ class Installed:
         return [path for component in components for path in weight_files(self.parts[component])]
 
 
-def hub_cache() -> Path:
-    """The Hugging Face cache, by the rules of huggingface_hub (which fixes its own at import)."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(name):
-            return expand_home(os.environ[name])
-    if os.environ.get("HF_HOME"):
-        return expand_home(os.environ["HF_HOME"]) / "hub"
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expand_home(home) / "huggingface" / "hub"
-
-
 def installed_models() -> dict[str, Installed]:
     """Every model of the catalogue that is whole on this machine, by name, in the catalogue's order."""
     found = {}
@@ -102,7 +93,13 @@ def locate(model: str) -> Installed:
         parts = _folder_parts(built_in_model_dir())
     else:
         parts, commits = _hub_parts(spec)
-    check_parts(parts, model)
+    try:
+        check_parts(parts, model)
+    except PixartError as error:
+        if error.code != "weights-invalid" or spec.built_in:
+            raise
+        hint = f"`pixart models pull {model}` replaces what is damaged."
+        raise PixartError(error.code, error.message, hint) from None
     return Installed(model, spec, parts, commits)
 
 
@@ -111,6 +108,14 @@ def _folder_parts(folder: Path) -> dict[str, Path]:
 
 
 def _hub_parts(spec: ModelSpec) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The parts of the revision that was pulled, or where none was, of what other tools left in the cache."""
+    record = read_record(spec.name)
+    if record is not None:
+        refuse_unsound(record)
+        folders = {
+            name: snapshot(*source) / spec.parts[name].subfolder for name, source in record.parts.items()
+        }
+        return folders, record.commits
     parts, commits = {}, dict[str, None]()
     for component, part in spec.parts.items():
         folder = find_part(component, part)
@@ -124,25 +129,11 @@ def _hub_parts(spec: ModelSpec) -> tuple[dict[str, Path], tuple[str, ...]]:
 def find_part(component: str, part: Part) -> Path | None:
     """The first snapshot folder, of the part's own repository or one as good, that holds it whole."""
     for repo in (part.repo, *part.also):
-        for snapshot in _snapshots(repo):
-            folder = snapshot / part.subfolder if part.subfolder else snapshot
+        for commit in snapshots(repo):
+            folder = commit / part.subfolder if part.subfolder else commit
             if not missing_files(component, folder):
                 return folder
     return None
-
-
-def _snapshots(repo: str) -> list[Path]:
-    """Snapshots of `repo` in the shared cache: the one `main` points at first, then the newest."""
-    base = hub_cache() / ("models--" + repo.replace("/", "--"))
-    try:
-        main = (base / "refs" / "main").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        main = ""
-    try:
-        folders = [path for path in (base / "snapshots").iterdir() if path.is_dir()]
-        return sorted(folders, key=lambda path: (path.name != main, -path.stat().st_mtime))
-    except OSError:  # a cache that may not be read holds nothing for us
-        return []
 
 
 def _locate_folder(folder: Path) -> Installed:
@@ -216,11 +207,11 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         PixartError: "weights-invalid" when the index is no index, or names a file elsewhere.
     """
-    for stem in _STEMS:
+    for stem in STEMS:
         index = folder / f"{stem}.safetensors.index.json"
         if os.path.isfile(index):
             return [folder / name for name in _indexed(index)]
-    stems = [stem for stem in _STEMS if os.path.isfile(folder / f"{stem}.safetensors")] or [_STEMS[1]]
+    stems = [stem for stem in STEMS if os.path.isfile(folder / f"{stem}.safetensors")] or [STEMS[1]]
     return [folder / f"{stems[0]}.safetensors"]
 
 
@@ -258,7 +249,7 @@ def _missing(model: str, what: str) -> PixartError:
     if spec is not None and spec.built_in:
         hint = "The installation is not whole: install pixart again."
     else:
-        hint = f"Fetch it with `pixart gen --model {model} --yes ...`." if spec else "Complete the folder."
+        hint = f"Fetch it with `pixart models pull {model}`." if spec else "Complete the folder."
     return PixartError(
         "model-missing", f"the weights of {model} are not on this machine: {what} missing", hint
     )
@@ -287,3 +278,17 @@ def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def found_files(installed: Installed) -> list[HubFile]:
+    """The cache's files of a model that no record tells of; a blob's name is the hub's hash of its bytes."""
+    files = []
+    for folder in installed.parts.values():
+        for path in sorted(folder.iterdir()) if installed.commits else ():
+            kind = {64: "sha256", 40: "git-sha1"}.get(len(path.resolve().name), "")
+            if kind and path.resolve().parent.name == "blobs":
+                commit = next(above for above in path.parents if above.parent.name == "snapshots")
+                repo = commit.parents[1].name.removeprefix("models--").replace("--", "/", 1)
+                name, digest = path.relative_to(commit).as_posix(), f"{kind}:{path.resolve().name}"
+                files.append(HubFile(repo, commit.name, name, path.stat().st_size, digest))
+    return files

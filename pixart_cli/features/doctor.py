@@ -18,7 +18,8 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.presets import all_presets
 from pixart_cli.core.settings import lay_over
 from pixart_cli.diffusion.device import Machine, plan, probe
-from pixart_cli.diffusion.weights import hub_cache, locate
+from pixart_cli.diffusion.hub_cache import hub_cache
+from pixart_cli.diffusion.weights import locate
 
 LIBRARIES: Final = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub", "pillow", "numpy",
@@ -167,7 +168,7 @@ def _models() -> Iterator[Finding]:
         else:
             yield Finding(name, "ok", f"whole, {there.size_bytes / 1e6:.0f} MB")
     if absent:
-        remedy = f"pixart gen --model {absent[0]} ... says how large the download is, and asks."
+        remedy = f"pixart models pull {absent[0]} says how large the download is, and asks."
         yield Finding("models", "note", f"not on this machine: {', '.join(absent)}", remedy)
 
 

@@ -95,7 +95,7 @@ def test_a_warning_is_said_once(pixart):
 def test_the_default_model_is_named_with_the_way_to_a_larger_one(pixart):
     assert "hint: mini, the built-in model" in pixart("gen", "sun", *SMALL).err
     assert "hint" not in pixart("gen", "moon", *SMALL, "-m", "mini").err
-    assert "--model sigma-1024" in pixart("gen", "sea", *SMALL).err
+    assert "models pull sigma-1024" in pixart("gen", "sea", *SMALL).err
 
 
 def test_dry_run_draws_and_writes_nothing(pixart, stand_in, tmp_path):

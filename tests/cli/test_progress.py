@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pixart_cli.cli.output import Printer
-from pixart_cli.cli.progress import Progress, can_animate
+from pixart_cli.cli.progress import Progress, PullProgress, can_animate
 from pixart_cli.core.rendering import ProgressEvent
 
 
@@ -22,7 +22,6 @@ class Terminal(io.StringIO):
 
 
 EVENTS = [
-    ProgressEvent(stage="fetch", step=1_000_000, total=2_000_000),
     ProgressEvent(stage="load", step=1, total=1),
     *(ProgressEvent(stage="denoise", step=step, total=3, index=1) for step in (1, 2, 3)),
     ProgressEvent(stage="something new", step=1, total=1, index=1),
@@ -49,8 +48,6 @@ def test_a_terminal_gets_a_bar_a_stage_and_the_line(monkeypatch, mode):
     monkeypatch.setenv("TERM", "xterm")
     shown = show(mode, monkeypatch, Terminal())
     for words in (
-        "downloading",
-        "1 MB/2 MB",
         "loading the model",
         "2/2 drawing",
         "3/3",
@@ -97,3 +94,47 @@ def test_rich_is_loaded_only_for_a_bar():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=os.environ)
     assert done.stdout == b"False\n"
+
+
+def pull_event(stage, done, index=1):
+    from pixart_cli.diffusion.pull import PullEvent
+
+    return PullEvent(
+        stage=stage, name="vae/model\x1b[2J", done=done, size=2000, index=index, count=2,
+        total_done=done, total=4000,
+    )  # fmt: skip
+
+
+def follow_pull(mode, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with PullProgress(Printer(), mode).shown() as (on_pull, tell):
+        for done in (1000, 2000, 2000):
+            on_pull(pull_event("fetch", done))
+        tell("the hub answered 503")
+        on_pull(pull_event("check", 2000, index=2))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["auto", "plain"])
+def test_a_download_elsewhere_is_a_line_a_file(monkeypatch, mode):
+    said = follow_pull(mode, monkeypatch, io.StringIO()).splitlines()
+    assert [line.split(" vae")[0] for line in said] == [
+        "1/2 downloaded",
+        "the hub answered 503",
+        "2/2 checked",
+    ]
+    assert "\x1b" not in "".join(said)
+
+
+def test_a_download_on_a_terminal_has_a_bar_for_the_file_and_one_for_all(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    said = follow_pull("auto", monkeypatch, Terminal())
+    assert "1/2 vae/model" in said
+    assert "downloading" in said
+    assert "2 kB/4 kB" in said
+    assert "the hub answered 503" in said
+    assert "\x1b[2J" not in said
+
+
+def test_a_download_without_progress_says_only_what_matters(monkeypatch):
+    assert follow_pull("none", monkeypatch, io.StringIO()) == "the hub answered 503\n"

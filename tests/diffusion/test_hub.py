@@ -1,174 +1,151 @@
-"""Fetching from a hub on the loopback, in a child: huggingface_hub reads its environment at import."""
+"""What the hub lists, and one file of it: hashes, limits, retries and discretion, with the real client."""
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import logging
+from types import SimpleNamespace
 
 import pytest
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub
+from pixart_cli.diffusion.hub import fetch_file, is_offline, list_files
+from tests.loopback_hub import COMMIT, PAGE, SIGNATURE, Fault, go_online, serving
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SPEC = catalog()["sigma-256"]
-CHILD = """
-import json, sys
-from pixart_cli.core.catalog import catalog
-from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion import hub
-told = []
-try:
-    size = hub.download_size(catalog()["sigma-256"])
-    tell = lambda event: told.append((event.stage, event.step, event.total))
-    found = hub.fetch(catalog()["sigma-256"], tell)
-    again = hub.download_size(catalog()["sigma-256"])
-    print(json.dumps({"size": size, "revision": found.revision, "told": told, "again": again}))
-except PixartError as error:
-    print(json.dumps({"code": error.code, "message": error.message}))
-"""
-
-
-class LoopbackHub(BaseHTTPRequestHandler):
-    """The few requests of huggingface_hub that a download needs; `fault` says what goes wrong."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        if self.server.fault == "html":
-            return self.answer(200, b"<html>Please log in to the Wi-Fi</html>", {"Content-Type": "text/html"})
-        if "/api/models/" in self.path:
-            return self.answer(*self.listing(), {"Content-Type": "application/json"})
-        return self.resolve()
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def listing(self):
-        if self.server.fault == "gone":
-            return 404, b'{"error": "Repository not found hf_abcdefghijkl"}'
-        repo = "/".join(self.path.split("/")[3:5])
-        siblings = [self.sibling(name, data) for name, data in self.server.repos[repo].items()]
-        return 200, json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings}).encode()
-
-    def sibling(self, name, data):
-        lfs = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 130}
-        return {"rfilename": name, "size": len(data)} | (
-            {"lfs": lfs} if name.endswith(".safetensors") else {}
-        )
-
-    def resolve(self):
-        repo, _, rest = self.path[1:].partition("/resolve/")
-        name = rest.partition("/")[2]
-        data = self.server.repos[repo][name]
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'}
-        if self.server.fault == "flip" and name.endswith("transformer/diffusion_pytorch_model.safetensors"):
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        return self.answer(200, data, headers)
-
-    def answer(self, status, body, headers):
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
+REPO = catalog()["sigma-256"].parts["transformer"].repo
+FILES = {
+    "transformer/config.json": b"{}",
+    "transformer/diffusion_pytorch_model.safetensors": bytes(range(256)) * 40,
+    **{f"more/{number}.json": b"%d" % number for number in range(2 * PAGE)},
+}
 
 
 @pytest.fixture
-def server(toy_folder):
-    """A hub that holds the toy as sigma-256, and pickles nobody should want."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), LoopbackHub)
-    server.fault, server.asked, server.repos = "", [], {}
-    for component, part in SPEC.parts.items():
-        files = server.repos.setdefault(part.repo, {})
-        for path in (toy_folder / component).iterdir():
-            files[f"{component}/{path.name}"] = path.read_bytes()
-        files[f"{component}/pytorch_model.bin"] = b"never"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def served(monkeypatch):
+    with serving({REPO: dict(FILES)}) as served:
+        go_online(monkeypatch, served.address)
+        yield served
 
 
-def fetch(server, home, **environ):
-    environment = {
-        k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith("HF_")
-    }
-    environment |= {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environ,
-    }  # fmt: skip
-    done = subprocess.run(
-        check=False,
-        args=[sys.executable, "-c", CHILD],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+@pytest.fixture
+def large(served):
+    """The one large file, as the hub lists it."""
+    return next(file for file in list_files(REPO, "main", print) if file.name.endswith("safetensors"))
 
 
-def test_fetches_what_is_needed_and_nothing_else(server, tmp_path):
-    answer, stderr = fetch(server, tmp_path)
-    wanted = [
-        data for files in server.repos.values() for name, data in files.items() if not name.endswith(".bin")
-    ]
-    assert answer["size"] == sum(map(len, wanted))
-    assert answer["again"] == 0
-    assert answer["revision"] == COMMIT
-    assert answer["told"][-1] == ["fetch", answer["size"], answer["size"]]
-    assert [event[1] for event in answer["told"]] == sorted(event[1] for event in answer["told"])
-    assert not [path for path in server.asked if path.endswith(".bin")]
-    assert not list(tmp_path.rglob("*.bin"))
-    assert stderr == ""
-    mains = {path.read_text() for path in tmp_path.glob("hub/models--*/refs/main")}
-    assert mains == {COMMIT}
+def test_the_list_is_followed_over_all_pages(served):
+    files = list_files(REPO, "main", print)
+    assert {file.name: file.size for file in files} == {name: len(data) for name, data in FILES.items()}
+    assert {file.commit for file in files} == {COMMIT}
+    assert {file.digest.partition(":")[0] for file in files} == {"sha256", "git-sha1"}
+    assert sum("/tree/" in path for path in served.asked) == 1 + len(FILES) // PAGE
 
 
-def test_a_flipped_byte_is_found_and_thrown_away(server, tmp_path):
-    server.fault = "flip"
-    answer, _ = fetch(server, tmp_path)
-    assert answer["code"] == "download-failed"
-    assert "sha256" in answer["message"]
-    server.fault = ""
-    assert fetch(server, tmp_path)[0]["revision"] == COMMIT
+def test_a_file_arrives_counted(served, large):
+    counts = []
+    fetch_file(large, counts.append, print)
+    assert counts[-1] == large.size
+    assert large.path.read_bytes() == FILES[large.name]
+    fetch_file(large, counts.append, print)  # there, and whole
+    assert served.fetched("safetensors") == 1
 
 
-@pytest.mark.parametrize(("fault", "words"), [("html", "not a hub's"), ("gone", "could not be fetched")])
-def test_answers_of_no_hub_become_a_sentence(server, tmp_path, fault, words):
-    server.fault = fault
-    answer, stderr = fetch(server, tmp_path)
-    assert answer["code"] == "download-failed"
-    assert words in answer["message"]
-    assert "hf_abc" not in answer["message"] + stderr
+def test_a_small_file_is_compared_with_its_git_name(served):
+    config = next(file for file in list_files(REPO, COMMIT, print) if file.name.endswith("config.json"))
+    served.faults = [Fault("get", "flip", "config.json", 1)]
+    told = []
+    fetch_file(config, lambda _: None, told.append)
+    assert "arrived damaged (its git-sha1 is not the hub's)" in told[0]
+    assert config.path.read_bytes() == b"{}"
 
 
-def test_a_hub_that_is_down_becomes_a_sentence(server, tmp_path):
-    answer, _ = fetch(server, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert answer["code"] == "download-failed"
+def test_a_body_without_end_is_cut_off(served, large):
+    served.faults = [Fault("get", "long", "safetensors")]
+    with pytest.raises(PixartError, match="longer than the hub says, twice") as caught:
+        fetch_file(large, lambda _: None, lambda _: None)
+    assert caught.value.code == "download-failed"
+    assert not large.path.exists()
+    assert served.sent < 100 << 20
 
 
-def test_offline_asks_nobody(server, tmp_path):
-    answer, _ = fetch(server, tmp_path, HF_HUB_OFFLINE="1")
-    assert answer["code"] == "model-missing"
-    assert not server.asked
+def test_a_hub_that_stays_busy_is_left_after_a_few_tries(served, large):
+    served.faults = [Fault("get", "status", "safetensors", -1, 503, {"Retry-After": "0"})]
+    told = []
+    with pytest.raises(PixartError, match="answers 503"):
+        fetch_file(large, lambda _: None, told.append)
+    assert told == ["the hub answered 503: trying again in 0 s"] * 4
+    assert served.fetched("safetensors") == 5
 
 
-def test_offline_may_also_be_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    for call in (lambda: hub.download_size(SPEC, offline=True), lambda: hub.fetch(SPEC, print, offline=True)):
-        with pytest.raises(PixartError) as caught:
-            call()
-        assert caught.value.code == "model-missing"
+def test_signed_addresses_are_in_no_warning(served, large, caplog):
+    caplog.set_level(logging.DEBUG, logger="huggingface_hub")
+    served.faults = [Fault("get", "cut", "safetensors", 1)]
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    fetch_file(large, lambda _: None, print)
+    assert SIGNATURE not in caplog.text
+    assert logger.level == before
+
+
+def test_debugging_the_client_shows_no_secrets(served, large, caplog, monkeypatch):
+    monkeypatch.setenv("HF_DEBUG", "1")
+    served.faults = [Fault("get", "cut", "safetensors", 1)]
+    fetch_file(large, lambda _: None, print)
+    assert "Trying to resume" in caplog.text
+    assert SIGNATURE not in caplog.text
+
+
+@pytest.mark.parametrize(("value", "expected"), [("ON", True), ("1", True), ("0", False), ("", False)])
+def test_the_hub_s_own_switch(monkeypatch, value, expected):
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    assert is_offline() is expected
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"type": "file"},
+        {"type": "file", "path": "a.json", "size": "long", "oid": "0"},
+        {"type": "file", "path": "a.json", "size": 1, "oid": "0", "lfs": {"size": 1}},
+        {"type": "file", "path": "a.json", "size": 1, "lfs": 3},
+    ],
+)
+def test_rows_of_no_hub_are_a_sentence(served, row):
+    served.extra = {REPO: [row | {"path": row.get("path", "")}]}
+    with pytest.raises(PixartError) as caught:
+        list_files(REPO, "main", print)
+    assert caught.value.code in ("download-failed", "weights-invalid")
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/evil", "a/../../evil", "a\\evil", "a/\x1b[2J", "c:evil", "a//b"]
+)
+def test_names_that_lead_out_are_refused(served, name):
+    served.extra = {REPO: [{"type": "file", "path": name, "size": 1, "oid": "0" * 40}]}
+    with pytest.raises(PixartError, match="leads out of it") as caught:
+        list_files(REPO, "main", print)
+    assert caught.value.code == "weights-invalid"
+
+
+def test_what_is_no_failure_of_the_hub_stays_a_bug(served, large):
+    def bug(_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fetch_file(large, bug, print)
+    assert hub.is_offline() is False
+
+
+def test_a_transfer_by_xet_is_counted_once():
+    from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
+
+    counts = []
+    options = {"reconstruction_desc": "", "total": 10, "log_level": logging.ERROR}
+    with XetDownloadProgressReporter(**options, tqdm_class=hub._bar(10, counts.append)) as reporter:
+        for done in (4, 10):
+            reporter.update_progress(
+                SimpleNamespace(
+                    total_bytes=10, total_bytes_completed=done, total_transfer_bytes_completed=done + 1,
+                    total_bytes_completion_rate=1.0, total_transfer_bytes_completion_rate=1.0,
+                )
+            )  # fmt: skip
+    assert counts == [4, 10]

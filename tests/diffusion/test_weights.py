@@ -7,7 +7,9 @@ import pytest
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion.weights import hub_cache, installed_models, locate, weight_files
+from pixart_cli.diffusion.records import HubFile, Record, write_record
+from pixart_cli.diffusion.weights import found_files, installed_models, locate, weight_files
+from tests.loopback_hub import lay, toy_repos
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,18 +41,6 @@ def code_of(model):
     with pytest.raises(PixartError) as caught:
         locate(model)
     return caught.value.code
-
-
-def test_the_cache_is_the_one_others_share(monkeypatch, tmp_path):
-    assert hub_cache() == tmp_path / "hf" / "hub"
-    monkeypatch.setenv("HF_HUB_CACHE", "/elsewhere")
-    assert str(hub_cache()) == "/elsewhere"
-    monkeypatch.delenv("HF_HUB_CACHE")
-    monkeypatch.delenv("HF_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert hub_cache() == tmp_path / "huggingface" / "hub"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert hub_cache().parts[-3:] == (".cache", "huggingface", "hub")
 
 
 def test_a_model_in_the_cache_is_found_with_its_commit(cache, toy_folder):
@@ -211,3 +201,40 @@ def test_an_alpha_folder_borrows_alphas(cache, toy_folder, lonely):
     with pytest.raises(PixartError, match="tokenizer, text_encoder, vae") as caught:
         locate(str(lonely))
     assert "alpha-512" in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def repos(toy_folder):
+    return toy_repos(toy_folder)
+
+
+def test_exactly_the_recorded_revision_is_loaded(cache, repos, toy_folder):
+    record = lay(repos)
+    write_record(record)
+    newer = put(cache, catalog()["sigma-256"].parts["transformer"].repo, "transformer", toy_folder, "f" * 40)
+    assert newer.is_dir()
+    assert locate("sigma-256").revision == COMMIT
+    # Without the record it is what `main` points at.
+    other = put(cache, catalog()["sigma-256"].parts["vae"].repo, "vae", toy_folder, "e" * 40)
+    assert locate("sigma-256").parts["vae"] != other
+
+
+def test_what_the_record_says_is_not_whole_is_not_loaded(cache, repos):
+    record = lay(repos)
+    file = record.files[-1]
+    for state, code in (("damaged", "weights-invalid"), ("unchecked", "model-missing")):
+        write_record(record.with_states({file.key: state}))
+        assert code_of("sigma-256") == code
+    write_record(record)
+    file.path.resolve().write_bytes(b"short")
+    assert code_of("sigma-256") == "weights-invalid"
+    file.path.unlink()
+    assert code_of("sigma-256") == "model-missing"
+
+
+def test_files_without_a_record_are_known_by_their_blobs(cache, repos):
+    record = lay(repos)
+    assert set(found_files(locate("sigma-256"))) == set(record.files)
+    assert found_files(locate("mini")) == []
+    assert isinstance(record, Record)
+    assert all(isinstance(file, HubFile) for file in record.files)
