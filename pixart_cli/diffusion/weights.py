@@ -7,8 +7,6 @@ any folder in diffusers' layout. Only safetensors are ever opened. No torch here
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -27,6 +25,7 @@ from pixart_cli.core.catalog import (
 )
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import built_in_model_dir, expand_home
+from pixart_cli.diffusion.digest import digests
 from pixart_cli.diffusion.header import damaged, read_header
 
 NETWORKS: Final = ("text_encoder", "vae", "transformer")
@@ -47,16 +46,17 @@ class Installed:
     @property
     def size_bytes(self) -> int:
         """Bytes of all weight files."""
-        return sum(path.stat().st_size for path in self._files())
+        return sum(path.stat().st_size for path in self.files())
 
     @property
     def revision(self) -> str:
         """What exactly these weights are: the hub's commits, or "sha256:" over all weight files."""
         if self.commits:
             return "+".join(self.commits)
-        return "sha256:" + _digest(tuple(_identity(path) for path in self._files()))
+        return "sha256:" + digests(self.files())[-1]
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """All weight files, the text encoder's first."""
         return [path for component in NETWORKS for path in weight_files(self.parts[component])]
 
 
@@ -234,19 +234,3 @@ def _missing(model: str, what: str) -> PixartError:
     return PixartError(
         "model-missing", f"the weights of {model} are not on this machine: {what} missing", hint
     )
-
-
-def _identity(path: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return str(path), stat.st_size, stat.st_mtime_ns
-
-
-@functools.cache
-def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Hex of the sha256 over the files' bytes, one after the other; kept while none of them changes."""
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
