@@ -56,6 +56,7 @@ def gen(
     metadata: options.Metadata = None,
     device: options.Device = None,
     memory: options.Memory = None,
+    prompt_cache: options.PromptCache = None,
     offline: options.Offline = None,
     yes: options.Yes = None,
     json: options.Json = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from pixart_cli.cli import options
+from pixart_cli.cli import cache, options
 from pixart_cli.cli.options import door_of
 from pixart_cli.cli.output import size_words, table
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = "pixart.models/1"
 
 app = typer.Typer(help="Which models there are, and where.", no_args_is_help=True, rich_markup_mode=None)
+app.command("cache")(cache.cache)
 
 
 @app.command("list")

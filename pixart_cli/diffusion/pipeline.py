@@ -89,7 +89,7 @@ class Components:
     def _get(self, name: str) -> Any:
         if name not in self._networks:
             folder = self.installed.parts[name]
-            dtype = _dtype_for(name, folder, self.plan)
+            dtype = dtype_for(name, folder, self.plan)
             device = self.plan.device if self.plan.offload == "full" else "cpu"
             self._networks[name] = load_network(
                 name, folder, spec=self.installed.spec, dtype=dtype, device=device
@@ -121,8 +121,8 @@ def _load_tokenizer(folder: Path) -> T5Tokenizer:
     return tokenizer
 
 
-def _dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
-    """The precision of one network: the plan's, with exceptions.
+def dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
+    """The precision of the network `name` in `folder`: the plan's, with exceptions.
 
     float16 overflows in the SDXL VAE (diffusers' `force_upcast`), so that decodes in float32. With the
     least memory the VAE works on the processor in float32, and on a machine without accelerator weights

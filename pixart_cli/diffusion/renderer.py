@@ -16,7 +16,7 @@ from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.memory import is_out_of_memory, on_device
-from pixart_cli.diffusion.pipeline import Components, load
+from pixart_cli.diffusion.pipeline import Components, dtype_for, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pixart_cli.diffusion.crew import Crew
+    from pixart_cli.diffusion.embeds import EmbedsCache
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
 _T = TypeVar("_T")
@@ -38,13 +39,20 @@ class NetworkRenderer:
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
     branches, so its pixels do not depend on what else is asked for in the call. The processes of a
-    `crew` denoise together; all else is done here.
+    `crew` denoise together; all else is done here. What `cache` has of a prompt is not encoded again.
     """
 
-    def __init__(self, plan: MemoryPlan, installed: Installed, crew: Crew | None = None) -> None:
+    def __init__(
+        self,
+        plan: MemoryPlan,
+        installed: Installed,
+        crew: Crew | None = None,
+        cache: EmbedsCache | None = None,
+    ) -> None:
         self.plan = plan
         self.installed = installed
         self._crew = crew
+        self._cache = cache
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
 
@@ -111,7 +119,7 @@ class NetworkRenderer:
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
         texts = dict.fromkeys(text for request in requests for text in texts_of(request))
-        new = [text for text in texts if text not in self._embeds]
+        new = [text for text in texts if text not in self._embeds and not self._recall(text)]
         if not new:
             return
         parts = self._parts()
@@ -123,9 +131,24 @@ class NetworkRenderer:
                     parts.tokenizer, encoder, text,
                     max_tokens=self.installed.spec.max_tokens, device=self.plan.device,
                 )  # fmt: skip
+                self._keep(text)
                 on_progress(ProgressEvent(stage="encode", step=done, total=len(new)))
         del encoder
         parts.free("text_encoder")
+
+    def _recall(self, text: str) -> bool:
+        """Whether the embeddings of `text` were on the disk; they are in memory then."""
+        if self._cache is None:
+            return False
+        dtype = dtype_for("text_encoder", self.installed.parts["text_encoder"], self.plan)
+        embeds = self._cache.recall(text, dtype, self.plan)
+        if embeds is not None:
+            self._embeds[text] = embeds
+        return embeds is not None
+
+    def _keep(self, text: str) -> None:
+        if self._cache is not None:
+            self._cache.keep(text, self._embeds[text], self.plan)
 
     def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
         parts = self._parts()
