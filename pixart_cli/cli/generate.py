@@ -286,6 +286,7 @@ def _plan_dict(order: Order) -> dict[str, Any]:
         "device": plan.device,
         "dtype": plan.dtype,
         "offload": plan.offload,
+        "text_encoder": plan.encoder,
         "estimate_bytes": plan.estimate_bytes,
         "seconds_estimate": plan.seconds_estimate,
         "reasons": list(plan.reasons),

@@ -25,7 +25,7 @@ from pixart_cli.diffusion.weights import Installed, weight_files
 if TYPE_CHECKING:
     import torch
 
-# Encoders of fewer bytes are loaded and run about as quickly as an entry is found: docs/performance.md.
+# An encoder of fewer bytes is loaded and run in less than a tenth of a second: docs/performance.md.
 TINY_BYTES: Final = 16 << 20
 _TENSOR: Final = "prompt_embeds"
 _SEAL: Final = "seal"

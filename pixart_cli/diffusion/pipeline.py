@@ -88,12 +88,13 @@ class Components:
 
     def _get(self, name: str) -> Any:
         if name not in self._networks:
-            folder = self.installed.parts[name]
-            dtype = dtype_for(name, folder, self.plan)
-            device = self.plan.device if self.plan.offload == "full" else "cpu"
+            folder, plan = self.installed.parts[name], self.plan
+            stays = name == "text_encoder" and plan.streams_encoder
             self._networks[name] = load_network(
-                name, folder, spec=self.installed.spec, dtype=dtype, device=device
-            )
+                name, folder, spec=self.installed.spec,
+                dtype=None if stays else dtype_for(name, folder, plan),
+                device=plan.device if plan.offload == "full" and not stays else "cpu",
+            )  # fmt: skip
         return self._networks[name]
 
 
@@ -138,9 +139,11 @@ def dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
 
 
 def load_network(
-    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype, device: str = "cpu"
+    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype | None, device: str = "cpu"
 ) -> torch.nn.Module:
     """The network `name` ("text_encoder", "vae" or "transformer") from `folder`, for inference.
+
+    With None for `dtype`, and on the CPU, the weights stay mapped from the file and take no memory.
 
     Raises:
         PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
@@ -199,7 +202,9 @@ def _compare(
             raise damaged(folder, f"{len(names)} of its tensors are {what}: {shown}")
 
 
-def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+def _read_tensors(
+    folder: Path, name: str, *, dtype: torch.dtype | None, device: str
+) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         try:
@@ -207,7 +212,8 @@ def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
-                    state[_modern(key, name)] = tensor.to(device=device, dtype=_kept(name, key, dtype))
+                    wanted = tensor.dtype if dtype is None else kept_dtype(name, key, dtype)
+                    state[_modern(key, name)] = tensor.to(device=device, dtype=wanted)
         except SafetensorError as error:
             raise damaged(path, str(error)) from error
         except OSError as error:
@@ -215,8 +221,11 @@ def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -
     return state
 
 
-def _kept(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
-    """T5's output projections overflow in float16: they stay in float32, as transformers keeps them."""
+def kept_dtype(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of the weight `key` where its network `name` works in `dtype`.
+
+    T5's output projections overflow in float16: they stay in float32, as transformers keeps them.
+    """
     inside = name == "text_encoder" and ".wo." in key and dtype is torch.float16
     return torch.float32 if inside else dtype
 

@@ -15,8 +15,8 @@ from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.memory import is_out_of_memory, on_device
-from pixart_cli.diffusion.pipeline import Components, dtype_for, load
+from pixart_cli.diffusion.memory import encoding, is_out_of_memory
+from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
@@ -66,7 +66,7 @@ class NetworkRenderer:
                 compression other than the one that the weights were trained with.
         """
         started = time.monotonic()
-        self._with_fallback(lambda: self._embed(requests, on_progress))
+        self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
         for index, request in enumerate(requests):
             yield self._render_one(request, index, on_progress, started)
             started = time.monotonic()
@@ -87,8 +87,8 @@ class NetworkRenderer:
             warnings=self._warnings(request),
         )
 
-    def _with_fallback(self, work: Callable[[], _T]) -> _T:
-        """`work` done under the plan, or under the next smaller one each time memory runs out."""
+    def _with_fallback(self, work: Callable[[], _T], *, encoding: bool = False) -> _T:
+        """`work` done under the plan, or under a smaller one each time memory runs out."""
         while True:
             try:
                 with exact(self.plan), torch.inference_mode():
@@ -96,7 +96,7 @@ class NetworkRenderer:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = self.plan.step_down()
+                smaller = self.plan.step_down(encoding=encoding)
             self.close()
             if smaller is None:
                 raise PixartError(
@@ -125,7 +125,7 @@ class NetworkRenderer:
         parts = self._parts()
         encoder = parts.text_encoder
         on_progress(ProgressEvent(stage="load", step=1, total=len(_LOADED)))
-        with on_device(encoder, self.plan):
+        with encoding(encoder, self.plan, self._encoder_dtype):
             for done, text in enumerate(new, start=1):
                 self._embeds[text] = encode(
                     parts.tokenizer, encoder, text,
@@ -140,11 +140,15 @@ class NetworkRenderer:
         """Whether the embeddings of `text` were on the disk; they are in memory then."""
         if self._cache is None:
             return False
-        dtype = dtype_for("text_encoder", self.installed.parts["text_encoder"], self.plan)
-        embeds = self._cache.recall(text, dtype, self.plan)
+        embeds = self._cache.recall(text, self._encoder_dtype(), self.plan)
         if embeds is not None:
             self._embeds[text] = embeds
         return embeds is not None
+
+    def _encoder_dtype(self, key: str = "") -> torch.dtype:
+        """The precision that the text encoder works in, and that its weight `key` is used in."""
+        dtype = dtype_for("text_encoder", self.installed.parts["text_encoder"], self.plan)
+        return kept_dtype("text_encoder", key, dtype)
 
     def _keep(self, text: str) -> None:
         if self._cache is not None:
