@@ -11,6 +11,7 @@ from pixart_cli.cli.output import Printer, is_terminal, size_words
 from pixart_cli.cli.progress import PullProgress
 from pixart_cli.core.catalog import ModelSpec, catalog
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.options import MEGABYTE
 from pixart_cli.core.rendering import Renderer
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer:
-    """What draws `order`; `values` are settings, of which offline, yes and progress count here.
+    """What draws `order`; `values` are settings: prompt_cache, offline, yes and progress count here.
 
     Raises:
         PixartError: "model-missing" when its weights are not here and were not fetched, "download-failed",
@@ -28,14 +29,15 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
 
     if door.renderers is not None:
         return door.renderers(order.model, order.plan)
+    cache_bytes = values["prompt_cache"] * MEGABYTE
     try:
-        return network(order.model, order.plan)
+        return network(order.model, order.plan, cache_bytes=cache_bytes)
     except PixartError as missing:
         spec = catalog().get(order.model)
         if missing.code != "model-missing" or spec is None or spec.built_in:
             raise
         obtain(door.printer, spec, missing.message, values)
-    return network(order.model, order.plan)
+    return network(order.model, order.plan, cache_bytes=cache_bytes)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from pixart_cli.cli import convert, options
+from pixart_cli.cli import cache, convert, options
 from pixart_cli.cli.consent import obtain
 from pixart_cli.cli.options import door_of, switched_on
 from pixart_cli.cli.output import Printer, is_terminal, size_words, table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = "pixart.models/1"
 
 app = typer.Typer(help="Which models there are, and where.", no_args_is_help=True, rich_markup_mode=None)
+app.command("cache")(cache.cache)
 app.command("convert")(convert.convert)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the list.")]

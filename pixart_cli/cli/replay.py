@@ -36,6 +36,7 @@ def replay(
     force: options.Force = None,
     device: options.Device = None,
     memory: options.Memory = None,
+    prompt_cache: options.PromptCache = None,
     offline: options.Offline = None,
     yes: options.Yes = None,
     json: options.Json = None,

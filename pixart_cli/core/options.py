@@ -19,6 +19,7 @@ from pixart_cli.core.resolution import parse_size
 
 MAX_COUNT: Final = 10_000
 MAX_PATH_CHARACTERS: Final = 4096
+MEGABYTE: Final = 1_000_000
 
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(?::[0-9]{1,3})?")
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -189,6 +190,8 @@ SETTINGS: Final = (
     Setting(key="device", kind=str, default="auto", help="auto, cpu, mps or cuda[:N]"),
     Setting(key="memory", kind=str, default="auto", choices=("auto", "full", "offload", "low"),
             help="how much memory to use"),
+    Setting(key="prompt_cache", kind=int, default=512, minimum=0, maximum=1_000_000,
+            help="MB of prompts' embeddings kept on disk, 0 for none"),
     Setting(key="offline", kind=bool, default=False, help="never touch the network"),
     Setting(key="yes", kind=bool, default=False, help="agree to a download"),
     Setting(key="json", kind=bool, default=False, help="one JSON document on standard output"),

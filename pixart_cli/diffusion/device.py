@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,16 +15,25 @@ from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
-from pixart_cli.diffusion.estimate import Estimate, delivered_bytes, estimate
+from pixart_cli.diffusion.estimate import (
+    RUNGS,
+    STREAMED,
+    WHOLE,
+    Estimate,
+    Rung,
+    delivered_bytes,
+    estimate,
+)
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
 
-__all__ = ["OFFLOADS", "Accelerator", "Machine", "MemoryPlan", "plan", "probe"]
+__all__ = ["RUNGS", "Accelerator", "Machine", "MemoryPlan", "plan", "probe"]
 
-OFFLOADS: Final = ("full", "offload", "low")
+_STREAMS: Final = "the text encoder's weights stay on the disk and pass through the device block by block"
 _WORDS: Final = {
-    "full": "all networks stay on the device",
-    "offload": "each network is on the device only while it works",
-    "low": "weights pass through the device layer by layer; slow, but it fits",
+    RUNGS[0]: "the text encoder comes first and is freed, then all other networks stay on the device",
+    RUNGS[1]: f"{_STREAMS}; then all other networks stay on it",
+    RUNGS[2]: f"{_STREAMS}; then each other network is on it only while it works",
+    RUNGS[3]: f"{_STREAMS}, as do the transformer's; the VAE works on the processor; slow, but it fits",
 }
 _GIB: Final = 1 << 30
 
@@ -32,8 +42,10 @@ _GIB: Final = 1 << 30
 class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
-    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both
-    are rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
+    `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block; `tried` are
+    the rungs on which memory ran out. `estimate_bytes` is the expected peak on `device`, `seconds_estimate`
+    the time of one picture; both are rules of thumb from parameter and token counts, see
+    `diffusion/estimate.py`.
     """
 
     device: str
@@ -42,6 +54,23 @@ class MemoryPlan:
     estimate_bytes: int
     seconds_estimate: float | None
     reasons: tuple[str, ...]
+    encoder: str = WHOLE
+    tried: tuple[str, ...] = ()
+
+    @property
+    def rung(self) -> str:
+        """Both words for how much memory is used, as a picture's record has them."""
+        return f"{self.offload}, encoder {self.encoder}"
+
+    @property
+    def words(self) -> str:
+        """What is done to save memory, for a person."""
+        return _WORDS[RUNGS[_position(self)]]
+
+    @property
+    def streams_encoder(self) -> bool:
+        """Whether the text encoder's weights stay on the disk, in their file's precision."""
+        return self.encoder == STREAMED or self.offload == "low"
 
     @property
     def on_cpu(self) -> bool:
@@ -54,14 +83,28 @@ class MemoryPlan:
             return self
         return dataclasses.replace(self, device="cpu", dtype="float32")
 
-    def step_down(self) -> MemoryPlan | None:
-        """The next plan that needs less memory, or None after the last."""
-        position = OFFLOADS.index(self.offload) + 1
-        if position == len(OFFLOADS):
+    def step_down(self, *, encoding: bool = False) -> MemoryPlan | None:
+        """The next plan that needs less memory for what was done, or None after the last.
+
+        Args:
+            encoding: memory ran out while texts were encoded; else rungs that spare it alone do not help.
+        """
+        rest = RUNGS[_position(self) + 1 :]
+        following = next((rung for rung in rest if encoding or rung[0] != self.offload), None)
+        if following is None:
             return None
-        offload = OFFLOADS[position]
-        reason = f"Memory ran out, so now {_WORDS[offload]}."
-        return dataclasses.replace(self, offload=offload, reasons=(*self.reasons, reason))
+        offload, encoder = following
+        reason = f"Memory ran out, so now {offload}: {_WORDS[following]}."
+        return dataclasses.replace(
+            self, offload=offload, encoder=encoder, tried=(*self.tried, self.rung),
+            reasons=(*self.reasons, reason),
+        )  # fmt: skip
+
+
+def _position(chosen: MemoryPlan) -> int:
+    """The rung that `chosen` stands on; the last of those with its `offload` where it mixes two."""
+    rung = (chosen.offload, chosen.encoder)
+    return RUNGS.index(rung) if rung in RUNGS else [offload for offload, _ in RUNGS].index(chosen.offload)
 
 
 def plan(
@@ -94,14 +137,15 @@ def plan(
     _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
     expected = estimate(spec, *size, dtype, passes)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
-    offload, memory_reason = _choose_offload(expected, free, memory)
+    rung, memory_reason = _choose_rung(expected, free, memory)
     where = "the processor" if accelerator is None else accelerator.name
     why = "asked for" if device != "auto" else "the best device here"
     return MemoryPlan(
         device=chosen,
         dtype=dtype,
-        offload=offload,
-        estimate_bytes=expected.peak_bytes[offload],
+        offload=rung[0],
+        encoder=rung[1],
+        estimate_bytes=expected.peak_bytes[rung],
         seconds_estimate=_seconds(machine, accelerator, expected, dtype),
         reasons=(f"{chosen} ({where}): {why}.", dtype_reason, memory_reason),
     )
@@ -150,17 +194,24 @@ def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: Model
     return "float16", "float16: the device has no bfloat16; the VAE decodes in float32."
 
 
-def _choose_offload(expected: Estimate, free: int, memory: str) -> tuple[str, str]:
+def _choose_rung(expected: Estimate, free: int, memory: str) -> tuple[Rung, str]:
+    """The first rung that fits, or the first of those that were asked for; and the sentence that says why."""
     needs = expected.peak_bytes
     if memory != "auto":
-        return memory, f"{memory}: asked for; {_WORDS[memory]}."
+        rung = next(rung for rung in RUNGS if rung[0] == memory)
+        return rung, f"{memory}: asked for; {_WORDS[rung]}."
     have = f"{free / _GIB:.1f} GiB"
-    for offload in OFFLOADS:
-        if needs[offload] <= 0.9 * free:
-            about = f"about {needs[offload] / _GIB:.1f} GiB of {have} free"
-            return offload, f"{offload}: {_WORDS[offload]}; {about}."
-    about = f"about {needs['low'] / _GIB:.1f} GiB are needed and {have} are free"
-    return "low", f"low: even so {about}; it may not fit."
+    for rung in RUNGS:
+        if needs[rung] <= 0.9 * free:
+            about = f"about {needs[rung] / _GIB:.1f} GiB of {have} free"
+            return rung, f"{rung[0]}: {_WORDS[rung]}; {about}{_above(rung, needs)}."
+    about = f"about {needs[RUNGS[-1]] / _GIB:.1f} GiB are needed and {have} are free"
+    return RUNGS[-1], f"low: even so {about}; it may not fit."
+
+
+def _above(rung: Rung, needs: Mapping[Rung, int]) -> str:
+    """What would be needed to save nothing."""
+    return "" if rung == RUNGS[0] else f", where all at once would take {needs[RUNGS[0]] / _GIB:.1f}"
 
 
 def _seconds(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
     from pixart_cli.core.refine import Pass
 
+WHOLE, STREAMED = "whole", "streamed"
+Rung = tuple[str, str]
+RUNGS: Final[Sequence[Rung]] = (
+    ("full", WHOLE), ("full", STREAMED), ("offload", STREAMED), ("low", STREAMED),
+)  # fmt: skip
+"""What becomes of all networks, and of the text encoder, from the most memory to the least."""
+# Of 24 blocks one works, the one before is still in use and the next one comes, in its file's precision.
+_STREAMED_SHARE: Final = 1 / 7
 _TYPICAL_PROMPT_TOKENS: Final = 40
 # Full-size feature maps at the peak of a decode, measured: whole, and in bands (two wait, one by one).
 _MAPS_WHOLE, _MAPS_IN_BANDS = 7.5, 2.0
@@ -44,10 +52,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`flops` for one picture at the model's default steps; expected peak bytes by offload."""
+    """`flops` for one picture at the model's default steps; expected peak bytes on the device by rung."""
 
     flops: float
-    peak_bytes: Mapping[str, int]
+    peak_bytes: Mapping[Rung, int]
 
 
 _XL: Final = Shape(text_encoder=4.76e9, transformer=0.61e9, vae=84e6, width=1152, layers=28, vae_channels=128)
@@ -100,19 +108,19 @@ def windows(each: Pass, native: int) -> int:
     return math.prod(along)
 
 
-def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -> dict[str, int]:
+def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -> dict[Rung, int]:
     """`item` and `vae_item` are bytes a number; the VAE knows no float16."""
-    denoise = (
-        24 * tokens * shape.width * item
-    )  # the feed-forward layer is four times as wide; two copies live
+    # The feed-forward layer is four times as wide; two copies live.
+    denoise = 24 * tokens * shape.width * item
     decode = decode_bytes(shape.vae_channels, pixels, vae_item)
-    images = shape.transformer * item + shape.vae * vae_item
-    text = shape.text_encoder * item
-    return {
-        "full": int(max(text, images + max(denoise, decode))),
-        "offload": int(max(text, shape.transformer * item + denoise, shape.vae * vae_item + decode)),
-        "low": int(max(text / 20, denoise)),
+    transformer, vae, text = shape.transformer * item, shape.vae * vae_item, shape.text_encoder * item
+    drawing = {
+        "full": transformer + vae + max(denoise, decode),
+        "offload": max(transformer + denoise, vae + decode),
+        "low": 3 * transformer / shape.layers + denoise,
     }
+    encoding = {WHOLE: text, STREAMED: text * _STREAMED_SHARE}
+    return {(offload, way): int(max(encoding[way], drawing[offload])) for offload, way in RUNGS}
 
 
 def in_bands(channels: int, pixels: int, item: int) -> bool:

@@ -33,6 +33,11 @@ class TensorEntry:
         """How many numbers the tensor holds."""
         return math.prod(self.shape)
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the tensor takes."""
+        return self.parameters * _ITEM_BYTES[self.dtype]
+
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of `path` by name.

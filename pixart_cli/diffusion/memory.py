@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from pixart_cli.diffusion.convoy import Convoy, DtypeOf
 from pixart_cli.diffusion.device import MemoryPlan
 
 # torch's processor allocator raises a plain RuntimeError; MPS, cuBLAS and pinned memory do too, and
@@ -20,6 +21,9 @@ _SIGNS: Final = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "could not create a primitive",
 )
+
+# Those on their way at the moment, by the id of their network.
+_convoys: Final[dict[int, Convoy]] = {}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -42,7 +46,7 @@ def on_device(network: torch.nn.Module, plan: MemoryPlan) -> Iterator[None]:
     """`network` ready to run on the plan's device while the block lasts.
 
     "full" leaves it there, "offload" takes it back, "low" keeps the weights in main memory and sends
-    them through the device layer by layer. On the processor there is nowhere to go.
+    them through the device block by block. On the processor there is nowhere to go.
     """
     if plan.on_cpu or plan.offload == "full":
         network.to(plan.device)
@@ -54,49 +58,58 @@ def on_device(network: torch.nn.Module, plan: MemoryPlan) -> Iterator[None]:
         finally:
             network.to("cpu")
     else:
-        with _layer_by_layer(network, plan.device):
+        with passing(network, plan.device):
             yield
 
 
 @contextmanager
-def _layer_by_layer(network: torch.nn.Module, device: str) -> Iterator[None]:
-    """While the block lasts, each module's own weights visit `device` for the time of its forward.
+def encoding(encoder: torch.nn.Module, plan: MemoryPlan, dtype_of: DtypeOf) -> Iterator[None]:
+    """As :func:`on_device` for the text encoder, which may have to stay in the file's own precision.
 
-    What accelerate's `cpu_offload` does, without its detour over meta tensors. The weights in main
-    memory are kept as they are, so nothing is copied back.
+    Args:
+        dtype_of: the precision that each of its weights is used in, by name.
     """
-    home: list[tuple[torch.nn.Module, str, torch.Tensor]] = []
+    if plan.streams_encoder:
+        with passing(encoder, plan.device, dtype_of):
+            yield
+    else:
+        with on_device(encoder, plan):
+            yield
 
-    def bring(module: torch.nn.Module, _: object) -> None:
-        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            home.append((module, name, tensor))
-            moved = tensor.data.to(device)
-            is_parameter = isinstance(tensor, torch.nn.Parameter)
-            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if is_parameter else moved)
 
-    def release(module: torch.nn.Module, *_: object) -> None:
-        while home and home[-1][0] is module:
-            setattr(*home.pop())
+@contextmanager
+def passing(network: torch.nn.Module, device: str, dtype_of: DtypeOf | None = None) -> Iterator[None]:
+    """Within, the weights of `network` visit `device` while they are needed, cast as `dtype_of` says.
 
-    hooks = [module.register_forward_pre_hook(bring) for module in network.modules()]
-    hooks += [module.register_forward_hook(release, always_call=True) for module in network.modules()]
+    Its main list of blocks goes one by one, the next copied while one works; every other module's own
+    weights come for the time of its forward. What accelerate's `cpu_offload` and diffusers' group offloading
+    do, but a forward of our own that calls no block as a whole is served too, weights may stay mapped from
+    their file, and nothing is copied back: those in main memory are kept as they are.
+    """
+    convoy = _convoys[id(network)] = Convoy(network, device, dtype_of)
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
-        while home:
-            setattr(*home.pop())
+        del _convoys[id(network)]
+        convoy.end()
 
 
 @contextmanager
 def cast(network: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """`network` in `dtype` while the block lasts. Up and back again is exact: float32 holds every half."""
+    _call_home(network)
     before = {id(tensor): tensor.dtype for tensor in (*network.parameters(), *network.buffers())}
     try:
         for tensor in (*network.parameters(), *network.buffers()):
             tensor.data = tensor.data.to(dtype)
         yield
     finally:
+        _call_home(network)
         for tensor in (*network.parameters(), *network.buffers()):
             tensor.data = tensor.data.to(before[id(tensor)])
+
+
+def _call_home(network: torch.nn.Module) -> None:
+    """Let the weights of `network` be its own, and not copies on a device."""
+    if id(network) in _convoys:
+        _convoys[id(network)].rest()

@@ -86,12 +86,13 @@ class Components:
 
     def _get(self, name: str) -> Any:
         if name not in self._networks:
-            folder = self.installed.parts[name]
-            dtype = _dtype_for(name, folder, self.plan)
-            device = self.plan.device if self.plan.offload == "full" else "cpu"
+            folder, plan = self.installed.parts[name], self.plan
+            stays = name == "text_encoder" and plan.streams_encoder
             self._networks[name] = load_network(
-                name, folder, spec=self.installed.spec, dtype=dtype, device=device
-            )
+                name, folder, spec=self.installed.spec,
+                dtype=None if stays else dtype_for(name, folder, plan),
+                device=plan.device if plan.offload == "full" and not stays else "cpu",
+            )  # fmt: skip
         return self._networks[name]
 
 
@@ -119,8 +120,8 @@ def _load_tokenizer(folder: Path) -> T5Tokenizer:
     return tokenizer
 
 
-def _dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
-    """The precision of one network: the plan's, with exceptions.
+def dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
+    """The precision of the network `name` in `folder`: the plan's, with exceptions.
 
     float16 overflows in the SDXL VAE (diffusers' `force_upcast`), so that decodes in float32. With the
     least memory the VAE works on the processor in float32, and on a machine without accelerator weights
@@ -136,9 +137,11 @@ def _dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
 
 
 def load_network(
-    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype, device: str = "cpu"
+    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype | None, device: str = "cpu"
 ) -> torch.nn.Module:
     """The network `name` ("text_encoder", "vae" or "transformer") from `folder`, for inference.
+
+    With None for `dtype`, and on the CPU, the weights stay mapped from the file and take no memory.
 
     Raises:
         PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
@@ -167,7 +170,9 @@ def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
         raise damaged(folder / "config.json", f"no {name} can be built from it ({error})") from error
 
 
-def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+def _read_tensors(
+    folder: Path, name: str, *, dtype: torch.dtype | None, device: str
+) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         try:
@@ -175,7 +180,8 @@ def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
-                    state[modern(key, name)] = tensor.to(device=device, dtype=_kept(name, key, dtype))
+                    wanted = tensor.dtype if dtype is None else kept_dtype(name, key, dtype)
+                    state[modern(key, name)] = tensor.to(device=device, dtype=wanted)
         except SafetensorError as error:
             raise damaged(path, str(error)) from error
         except OSError as error:
@@ -183,8 +189,11 @@ def _read_tensors(folder: Path, name: str, *, dtype: torch.dtype, device: str) -
     return state
 
 
-def _kept(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
-    """T5's output projections overflow in float16: they stay in float32, as transformers keeps them."""
+def kept_dtype(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of the weight `key` where its network `name` works in `dtype`.
+
+    T5's output projections overflow in float16: they stay in float32, as transformers keeps them.
+    """
     inside = name == "text_encoder" and ".wo." in key and dtype is torch.float16
     return torch.float32 if inside else dtype
 

@@ -10,6 +10,7 @@ import torch
 
 from pixart_cli import __version__
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.estimate import STREAMED
 from pixart_cli.diffusion.weights import Installed
 
 
@@ -26,11 +27,18 @@ def describe(plan: MemoryPlan, installed: Installed) -> dict[str, Any]:
         "dtype": plan.dtype,
         "attention": "sdpa",
         "memory": plan.offload,
+        **_spared(plan),
         "weights": installed.revision,
         "family": installed.spec.family,
         "rng": "cpu-float32",
         "clean_caption": False,
     }
+
+
+def _spared(plan: MemoryPlan) -> dict[str, Any]:
+    """What was done beyond the word for memory, where anything was."""
+    streamed = {"text_encoder": STREAMED} if plan.streams_encoder else {}
+    return streamed | ({"memory_ran_out": list(plan.tried)} if plan.tried else {})
 
 
 def device_name(device: str) -> str:

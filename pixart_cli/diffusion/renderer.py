@@ -15,8 +15,8 @@ from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.memory import is_out_of_memory, on_device
-from pixart_cli.diffusion.pipeline import Components, load
+from pixart_cli.diffusion.memory import encoding, is_out_of_memory
+from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pixart_cli.diffusion.crew import Crew
+    from pixart_cli.diffusion.embeds import EmbedsCache
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
 _T = TypeVar("_T")
@@ -38,13 +39,20 @@ class NetworkRenderer:
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
     branches, so its pixels do not depend on what else is asked for in the call. The processes of a
-    `crew` denoise together; all else is done here.
+    `crew` denoise together; all else is done here. What `cache` has of a prompt is not encoded again.
     """
 
-    def __init__(self, plan: MemoryPlan, installed: Installed, crew: Crew | None = None) -> None:
+    def __init__(
+        self,
+        plan: MemoryPlan,
+        installed: Installed,
+        crew: Crew | None = None,
+        cache: EmbedsCache | None = None,
+    ) -> None:
         self.plan = plan
         self.installed = installed
         self._crew = crew
+        self._cache = cache
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
 
@@ -58,7 +66,7 @@ class NetworkRenderer:
                 compression other than the one that the weights were trained with.
         """
         started = time.monotonic()
-        self._with_fallback(lambda: self._embed(requests, on_progress))
+        self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
         for index, request in enumerate(requests):
             yield self._render_one(request, index, on_progress, started)
             started = time.monotonic()
@@ -79,8 +87,8 @@ class NetworkRenderer:
             warnings=self._warnings(request),
         )
 
-    def _with_fallback(self, work: Callable[[], _T]) -> _T:
-        """`work` done under the plan, or under the next smaller one each time memory runs out."""
+    def _with_fallback(self, work: Callable[[], _T], *, encoding: bool = False) -> _T:
+        """`work` done under the plan, or under a smaller one each time memory runs out."""
         while True:
             try:
                 with exact(self.plan), torch.inference_mode():
@@ -88,7 +96,7 @@ class NetworkRenderer:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = self.plan.step_down()
+                smaller = self.plan.step_down(encoding=encoding)
             self.close()
             if smaller is None:
                 raise PixartError(
@@ -111,21 +119,40 @@ class NetworkRenderer:
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
         texts = dict.fromkeys(text for request in requests for text in texts_of(request))
-        new = [text for text in texts if text not in self._embeds]
+        new = [text for text in texts if text not in self._embeds and not self._recall(text)]
         if not new:
             return
         parts = self._parts()
         encoder = parts.text_encoder
         on_progress(ProgressEvent(stage="load", step=1, total=len(_LOADED)))
-        with on_device(encoder, self.plan):
+        with encoding(encoder, self.plan, self._encoder_dtype):
             for done, text in enumerate(new, start=1):
                 self._embeds[text] = encode(
                     parts.tokenizer, encoder, text,
                     max_tokens=self.installed.spec.max_tokens, device=self.plan.device,
                 )  # fmt: skip
+                self._keep(text)
                 on_progress(ProgressEvent(stage="encode", step=done, total=len(new)))
         del encoder
         parts.free("text_encoder")
+
+    def _recall(self, text: str) -> bool:
+        """Whether the embeddings of `text` were on the disk; they are in memory then."""
+        if self._cache is None:
+            return False
+        embeds = self._cache.recall(text, self._encoder_dtype(), self.plan)
+        if embeds is not None:
+            self._embeds[text] = embeds
+        return embeds is not None
+
+    def _encoder_dtype(self, key: str = "") -> torch.dtype:
+        """The precision that the text encoder works in, and that its weight `key` is used in."""
+        dtype = dtype_for("text_encoder", self.installed.parts["text_encoder"], self.plan)
+        return kept_dtype("text_encoder", key, dtype)
+
+    def _keep(self, text: str) -> None:
+        if self._cache is not None:
+            self._cache.keep(text, self._embeds[text], self.plan)
 
     def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
         parts = self._parts()

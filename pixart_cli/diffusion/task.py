@@ -65,7 +65,7 @@ class Task:
     def from_dict(cls, values: Mapping[str, Any]) -> Task:
         """The task that an order spells out; what else the order says is not looked at."""
         own = {field.name: values[field.name] for field in dataclasses.fields(cls)}
-        plan = values["plan"] | {"reasons": tuple(values["plan"]["reasons"])}
+        plan = values["plan"] | {key: tuple(values["plan"][key]) for key in ("reasons", "tried")}
         return cls(
             **own
             | {

@@ -7,8 +7,6 @@ any folder in diffusers' layout. Only safetensors are ever opened. No torch here
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -29,6 +27,7 @@ from pixart_cli.core.catalog import (
 )
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import built_in_model_dir
+from pixart_cli.diffusion.digest import digests
 from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
 from pixart_cli.diffusion.records import HubFile, read_record, refuse_unsound
@@ -51,7 +50,7 @@ class Installed:
     @property
     def size_bytes(self) -> int:
         """Bytes of all weight files."""
-        return sum(path.stat().st_size for path in self._files())
+        return sum(path.stat().st_size for path in self.files())
 
     @property
     def revision(self) -> str:
@@ -59,11 +58,12 @@ class Installed:
         if self.commits:
             return "+".join(self.commits)
         commits = {component: _commit(self.parts[component]) for component in COMPONENTS}
-        files = self._files([component for component in NETWORKS if commits[component] is None])
-        own = ["sha256:" + _digest(tuple(_identity(path) for path in files))] if files else []
+        files = self.files([component for component in NETWORKS if commits[component] is None])
+        own = ["sha256:" + digests(files)[-1]] if files else []
         return "+".join([*own, *dict.fromkeys(commit for commit in commits.values() if commit)])
 
-    def _files(self, components: Iterable[str] = NETWORKS) -> list[Path]:
+    def files(self, components: Iterable[str] = NETWORKS) -> list[Path]:
+        """The weight files of `components`, the text encoder's first if it is among them."""
         return [path for component in components for path in weight_files(self.parts[component])]
 
 
@@ -262,22 +262,6 @@ def _commit(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return inside.parts[2] if len(inside.parts) > 2 and inside.parts[1] == "snapshots" else None
-
-
-def _identity(path: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return str(path), stat.st_size, stat.st_mtime_ns
-
-
-@functools.cache
-def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Hex of the sha256 over the files' bytes, one after the other; kept while none of them changes."""
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def found_files(installed: Installed) -> list[HubFile]:

@@ -184,5 +184,5 @@ def _plans(machine: Machine, installed: set[str]) -> Iterator[Finding]:
             continue
         time = "" if found.seconds_estimate is None else f", about {found.seconds_estimate:.0f} s of drawing"
         memory = f"about {found.estimate_bytes / _GIB:.1f} GiB"
-        text = f"{name} at {width}x{height}: {found.device}, {found.dtype}, {memory}{time}"
+        text = f"{name} at {width}x{height}: {found.device}, {found.dtype}, {memory}{time}; {found.words}"
         yield Finding("plan", "ok", text)

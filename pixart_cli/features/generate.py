@@ -21,6 +21,7 @@ from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.core.settings import Job, Settings, naming_origin, resolve_requests
 from pixart_cli.core.template import STDOUT, output_paths
 from pixart_cli.diffusion.device import MemoryPlan, plan, probe
+from pixart_cli.diffusion.embeds import embeds_cache
 from pixart_cli.diffusion.weights import installed_models, locate
 
 STANDARD_OUTPUT = Path(STDOUT)
@@ -140,8 +141,11 @@ def try_folders(paths: Sequence[Path]) -> None:
             raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
 
 
-def network(model: str, memory_plan: MemoryPlan) -> Renderer:
+def network(model: str, memory_plan: MemoryPlan, *, cache_bytes: int = 0) -> Renderer:
     """The networks of `model`, loaded when the first picture is asked for; with all processes there are.
+
+    Args:
+        cache_bytes: how much of prompts' embeddings may be kept on disk, so as not to load the encoder again.
 
     Raises:
         PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
@@ -149,14 +153,14 @@ def network(model: str, memory_plan: MemoryPlan) -> Renderer:
     installed = locate(model)
     from pixart_cli.diffusion.renderer import NetworkRenderer
 
-    here = place(os.environ)
+    here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
     if here.alone:
-        return NetworkRenderer(memory_plan, installed)
+        return NetworkRenderer(memory_plan, installed, cache=cache)
     from pixart_cli.diffusion.crew import join
 
     crew = join(here)
     crew.own_device(memory_plan.device)
-    return NetworkRenderer(memory_plan, installed, crew)
+    return NetworkRenderer(memory_plan, installed, crew, cache)
 
 
 def generate(

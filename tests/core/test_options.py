@@ -13,7 +13,7 @@ from pixart_cli.core.options import BY_SETTING, PRESET_SETTINGS, PROMPT, SETTING
 
 OPTIONS = (
     "preset res model seed count negative steps guidance scheduler kv_compression refine output force "
-    "metadata device memory offline yes json print0 quiet progress dry_run"
+    "metadata device memory prompt_cache offline yes json print0 quiet progress dry_run"
 )
 
 

@@ -110,8 +110,9 @@ def test_every_setting_can_come_from_the_environment() -> None:
     examples = {
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
         "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8", "output": "out/",
-        "force": True, "metadata": "none", "device": "cpu", "memory": "low", "offline": True, "yes": False,
-        "json": True, "print0": True, "quiet": True, "progress": "none", "dry_run": True,
+        "force": True, "metadata": "none", "device": "cpu", "memory": "low", "prompt_cache": 0,
+        "offline": True, "yes": False, "json": True, "print0": True, "quiet": True, "progress": "none",
+        "dry_run": True,
     }  # fmt: skip
     assert set(examples) == {setting.key for setting in SETTINGS}
     environ = {f"PIXART_{key.upper()}": str(value) for key, value in examples.items()}

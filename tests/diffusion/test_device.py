@@ -9,7 +9,8 @@ import pytest
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion.device import Accelerator, Machine, plan
+from pixart_cli.diffusion.device import RUNGS, Accelerator, Machine, plan
+from pixart_cli.diffusion.estimate import estimate
 
 GIB = 1 << 30
 LAPTOP = Machine(
@@ -38,12 +39,13 @@ def with_gpu(*accelerators):
         (LAPTOP, MINI, "cpu", "float32", "full"),
         (SERVER, MINI, "cpu", "float32", "full"),
         (SERVER, SIGMA, "cpu", "bfloat16", "full"),
-        (LAPTOP, SIGMA, "cpu", "float32", "low"),
+        (LAPTOP, SIGMA, "cpu", "float32", "full"),
         (with_gpu(H100), SIGMA, "cuda:0", "bfloat16", "full"),
         (with_gpu(H100), MINI, "cuda:0", "float32", "full"),
         (with_gpu(T4), SIGMA, "cuda:1", "float16", "full"),
         (with_gpu(APPLE), SIGMA, "mps", "bfloat16", "full"),
-        (with_gpu(dataclasses.replace(T4, free_bytes=4 * GIB)), SIGMA, "cuda:1", "float16", "low"),
+        (with_gpu(dataclasses.replace(T4, free_bytes=4 * GIB)), SIGMA, "cuda:1", "float16", "full"),
+        (with_gpu(dataclasses.replace(T4, free_bytes=1 * GIB)), SIGMA, "cuda:1", "float16", "low"),
     ],
 )
 def test_every_machine_has_its_plan(machine, spec, device, dtype, offload):
@@ -55,14 +57,33 @@ def test_every_machine_has_its_plan(machine, spec, device, dtype, offload):
     assert decided.on_cpu == (device == "cpu")
 
 
-def test_offload_is_chosen_where_it_is_what_fits():
-    # With T5 its encoder, alone on the device first, is the peak of both: here it is the small model.
-    full, offload = (
-        plan(with_gpu(T4), MINI, 256, 256, memory=memory).estimate_bytes for memory in ("full", "offload")
-    )
-    assert offload < full
-    between = dataclasses.replace(T4, free_bytes=int((full + offload) / 2 / 0.9))
-    assert plan(with_gpu(between), MINI, 256, 256).offload == "offload"
+@pytest.mark.parametrize("name", ["sigma-1024", "sigma-2k"])
+def test_every_rung_is_chosen_where_it_is_what_fits(name):
+    spec = catalog()[name]
+    size = spec.native, spec.native
+    needs = [estimate(spec, *size, "bfloat16").peak_bytes[rung] for rung in RUNGS]
+    assert needs == sorted(needs, reverse=True)
+    for rung, need in zip(RUNGS, needs, strict=True):
+        decided = plan(with_gpu(dataclasses.replace(H100, free_bytes=int(need / 0.9) + 1)), spec, *size)
+        assert decided.rung == f"{rung[0]}, encoder {rung[1]}"
+        assert decided.words in decided.reasons[-1]
+        assert (decided.estimate_bytes, decided.tried) == (need, ())
+    too_little = plan(with_gpu(dataclasses.replace(H100, free_bytes=needs[-1] // 2)), spec, *size)
+    assert too_little.offload == "low"
+    assert "may not fit" in too_little.reasons[-1]
+
+
+def test_eight_gib_of_a_gpu_draw_at_full_speed_because_only_the_encoder_is_streamed():
+    eight = dataclasses.replace(H100, free_bytes=int(7.5 * GIB))
+    decided = plan(with_gpu(eight), SIGMA, 1024, 1024)
+    assert (decided.offload, decided.encoder) == ("full", "streamed")
+    assert decided.estimate_bytes < 4 * GIB
+    assert "all at once would take 8.9" in decided.reasons[-1]
+
+
+def test_sixteen_gib_without_a_gpu_keep_the_encoder_on_the_disk():
+    decided = plan(LAPTOP, SIGMA, 1024, 1024)
+    assert (decided.on_cpu, decided.encoder) == (True, "streamed")
 
 
 def test_what_is_asked_for_is_done():
@@ -91,11 +112,21 @@ def test_a_picture_larger_than_memory_is_refused_with_the_number():
 
 
 def test_plans_step_down_to_the_last():
+    chosen = [plan(with_gpu(H100), SIGMA, 512, 512)]
+    while (following := chosen[-1].step_down(encoding=True)) is not None:
+        chosen.append(following)
+    assert [(each.offload, each.encoder) for each in chosen] == list(RUNGS)
+    assert chosen[-1].tried == tuple(each.rung for each in chosen[:-1])
+    assert len(chosen[-1].reasons) == len(chosen[0].reasons) + 3
+    assert all(each.words in each.reasons[-1] for each in chosen)
+
+
+def test_what_spares_the_encoder_is_passed_over_when_drawing_took_the_memory():
     first = plan(with_gpu(H100), SIGMA, 512, 512)
     second = first.step_down()
-    third = second.step_down()
-    assert [second.offload, third.offload, third.step_down()] == ["offload", "low", None]
-    assert len(third.reasons) == len(first.reasons) + 2
+    assert (second.offload, second.encoder) == ("offload", "streamed")
+    assert second.step_down().offload == "low"
+    assert second.step_down().step_down() is None
 
 
 def test_the_vae_decodes_on_the_processor_where_memory_is_scarcest():

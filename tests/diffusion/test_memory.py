@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device
+from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device, passing
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,19 @@ def test_low_is_whole_again_after_an_error(network, cpu_plan):
         network(torch.randn(3, 5, device="meta"))
     assert same(network, before)
     assert network(torch.randn(3, 4)).shape == (3, 2)
+
+
+def test_a_network_whose_blocks_pass_by_can_be_cast_in_between():
+    blocks = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(3))
+    network = torch.nn.ModuleDict({"blocks": blocks}).half().eval().requires_grad_(requires_grad=False)
+    before = contents(network)
+    with passing(network, "cpu:0"):
+        blocks[1](torch.ones(1, 4, dtype=torch.float16))
+        with cast(network, torch.float32):
+            for block in blocks:
+                assert block(torch.ones(1, 4)).dtype is torch.float32
+        assert blocks[1](torch.ones(1, 4, dtype=torch.float16)).dtype is torch.float16
+    assert same(network, before)
 
 
 def test_cast_comes_back_exactly(network):

@@ -18,9 +18,18 @@ def test_says_versions_device_and_weights(toy, cpu_plan):
     assert facts["torch"] == torch.__version__
     assert facts["weights"] == toy.revision
     assert (facts["device"], facts["dtype"], facts["memory"]) == ("cpu", "float32", "low")
+    assert facts["text_encoder"] == "streamed"
+    assert not {"text_encoder", "memory_ran_out"} & describe(cpu_plan, toy).keys()
     assert facts["device_name"] == platform.machine()
     assert facts["rng"] == "cpu-float32"
     assert facts["clean_caption"] is False
+
+
+def test_says_on_which_rungs_memory_ran_out(toy, cpu_plan):
+    lower = cpu_plan.step_down(encoding=True).step_down()
+    facts = describe(lower, toy)
+    assert (facts["memory"], facts["text_encoder"]) == ("offload", "streamed")
+    assert facts["memory_ran_out"] == ["full, encoder whole", "full, encoder streamed"]
 
 
 def test_names_no_person_and_no_place(toy, toy_folder, cpu_plan):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPi
 from safetensors.torch import load_file, save_file
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.device import RUNGS
+from pixart_cli.diffusion.embeds import EmbedsCache, kept
 from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.sampling import draw_noise
 from pixart_cli.diffusion.weights import locate
@@ -176,6 +180,86 @@ def test_a_warning_quotes_the_beginning_of_what_is_long(toy, cpu_plan, request_f
     assert rendering.warnings
 
 
+def keeping(plan, installed):
+    """A renderer that keeps what it embeds, as one for a large encoder does."""
+    return NetworkRenderer(plan, installed, cache=EmbedsCache(installed, kept(1_000_000)))
+
+
+def draw_watched(renderer, *requests):
+    """Renderings, the stages of progress, and whether the text encoder was in memory at any of them."""
+    stages, loaded = [], []
+
+    def watch(event):
+        stages.append(event.stage)
+        loaded.append(renderer._components is not None and renderer._components.is_loaded("text_encoder"))
+
+    return list(renderer.render(requests, on_progress=watch)), stages, any(loaded)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_second_picture_of_a_prompt_needs_no_text_encoder(toy, cpu_plan, request_for, dtype):
+    plan = dataclasses.replace(cpu_plan, dtype=dtype)
+    (plain,) = draw(plan, toy, request_for())
+    (first,), stages, loaded = draw_watched(keeping(plan, toy), request_for())
+    assert (stages.count("encode"), loaded) == (2, True)
+    (second,), stages, loaded = draw_watched(keeping(plan, toy), request_for())
+    assert ("encode" in stages, loaded) == (False, False)
+    for rendering in (first, second):
+        assert np.array_equal(pixels_of(plain), pixels_of(rendering))
+        assert rendering.provenance == plain.provenance
+
+
+def test_what_is_kept_has_the_bits_of_what_is_computed(toy, cpu_plan, request_for):
+    plain, first, second = NetworkRenderer(cpu_plan, toy), keeping(cpu_plan, toy), keeping(cpu_plan, toy)
+    for renderer in (plain, first, second):
+        list(renderer.render([request_for(negative_prompt="fog")], on_progress=lambda event: None))
+    assert set(plain._embeds) == {"a red sun", "fog"}
+    for text, embeds in plain._embeds.items():
+        for other in (first._embeds[text], second._embeds[text]):
+            assert torch.equal(embeds.view(torch.uint8), other.view(torch.uint8))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="no list of mapped files")
+def test_no_file_of_the_text_encoder_is_mapped_the_second_time(toy, cpu_plan, request_for):
+    def mapped():
+        return str(toy.parts["text_encoder"]) in Path("/proc/self/maps").read_text()
+
+    seen = []
+    for _ in range(2):
+        renderer = keeping(dataclasses.replace(cpu_plan, offload="low"), toy)
+        found = []
+        list(renderer.render([request_for()], on_progress=lambda _event, found=found: found.append(mapped())))
+        seen.append(any(found))
+    assert seen == [True, False]
+
+
+def test_only_new_prompts_are_encoded(toy, cpu_plan, request_for):
+    draw_watched(keeping(cpu_plan, toy), request_for())
+    again = keeping(cpu_plan, toy)
+    _, stages, loaded = draw_watched(again, request_for(), request_for(prompt="a blue sea", seed=8))
+    assert (stages.count("encode"), loaded) == (1, True)
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(toy, cpu_plan, request_for):
+    kept(1).folder.parent.mkdir(parents=True)
+    kept(1).folder.write_text("a file stands in the way")
+    for _ in range(2):
+        (rendering,), stages, _ = draw_watched(keeping(cpu_plan, toy), request_for())
+        assert stages.count("encode") == 2
+    assert np.array_equal(pixels_of(rendering), pixels_of(draw(cpu_plan, toy, request_for())[0]))
+
+
+def test_memory_that_runs_out_while_encoding_leaves_a_whole_cache(toy, cpu_plan, request_for):
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(Exhausted(MemoryError(), 1))
+    try:
+        draw_watched(keeping(cpu_plan, toy), request_for())
+    finally:
+        hook.remove()
+    _, stages, _ = draw_watched(keeping(dataclasses.replace(cpu_plan, offload="offload"), toy), request_for())
+    assert "encode" not in stages
+    assert kept(1_000_000).contents().entries == 2
+
+
 def broken_copy(toy_folder, tmp_path, component, change):
     """A copy of the toy whose weights of `component` are `change`d."""
     folder = tmp_path / "broken"
@@ -187,11 +271,14 @@ def broken_copy(toy_folder, tmp_path, component, change):
     return locate(str(folder))
 
 
-def test_transformer_that_overflows_in_half_is_run_in_float32(toy_folder, tmp_path, cpu_plan, request_for):
+@pytest.mark.parametrize("offload", ["full", "offload", "low"])
+def test_transformer_that_overflows_in_half_is_run_in_float32(
+    toy_folder, tmp_path, cpu_plan, request_for, offload
+):
     installed = broken_copy(
         toy_folder, tmp_path, "transformer", lambda s: s["caption_projection.linear_1.weight"].mul_(6e4)
     )
-    half = dataclasses.replace(cpu_plan, dtype="float16")
+    half = dataclasses.replace(cpu_plan, dtype="float16", device="cpu:0", offload=offload)
     (rendering,) = draw(half, installed, request_for())
     assert rendering.provenance["transformer_dtype"] == "float32"
     assert rendering.provenance["dtype"] == "float16"
@@ -213,13 +300,28 @@ def test_half_precision_draws_nearly_the_same(toy, cpu_plan, request_for):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"], ids=["processor", "as an accelerator"])
-@pytest.mark.parametrize("offload", ["offload", "low"])
-def test_every_memory_plan_draws_the_same(toy, cpu_plan, request_for, offload, device):
+@pytest.mark.parametrize(("offload", "encoder"), RUNGS[1:])
+def test_every_memory_plan_draws_the_same(toy, cpu_plan, request_for, offload, encoder, device):
     # To the plan "cpu:0" is one more device, so weights are sent there and back as to a GPU.
     full = draw(cpu_plan, toy, request_for())[0]
-    other = draw(dataclasses.replace(cpu_plan, device=device, offload=offload), toy, request_for())[0]
+    lower = dataclasses.replace(cpu_plan, device=device, offload=offload, encoder=encoder)
+    other = draw(lower, toy, request_for())[0]
     assert np.array_equal(pixels_of(full), pixels_of(other))
-    assert other.provenance["memory"] == offload
+    assert (other.provenance["memory"], other.provenance["text_encoder"]) == (offload, encoder)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_an_encoder_that_is_streamed_gives_the_bits_of_a_whole_one(toy, cpu_plan, request_for, dtype):
+    found = []
+    for encoder in ("whole", "streamed"):
+        # Nothing has to be finite here: the toy's own VAE in half precision is not what is asked.
+        renderer = NetworkRenderer(dataclasses.replace(cpu_plan, dtype=dtype, encoder=encoder), toy)
+        list(renderer.render([request_for(negative_prompt="sea")], on_progress=lambda event: None))
+        found.append(renderer._embeds)
+    assert set(found[0]) == {"a red sun", "sea"}
+    for text, embeds in found[0].items():
+        assert embeds.dtype is found[1][text].dtype is getattr(torch, dtype)
+        assert torch.equal(embeds.view(torch.uint8), found[1][text].view(torch.uint8))
 
 
 class Exhausted:
@@ -251,8 +353,27 @@ def test_out_of_memory_steps_the_plan_down(toy, cpu_plan, request_for, error):
         (rendering,) = renderer.render([request_for()], on_progress=lambda event: None)
     finally:
         hook.remove()
-    assert renderer.plan.offload == rendering.provenance["memory"] == "offload"
+    assert renderer.plan.encoder == rendering.provenance["text_encoder"] == "streamed"
+    assert rendering.provenance["memory_ran_out"] == ["full, encoder whole"]
     assert "Memory ran out" in renderer.plan.reasons[-1]
+    assert np.array_equal(pixels_of(rendering), pixels_of(draw(cpu_plan, toy, request_for())[0]))
+
+
+def test_out_of_memory_while_drawing_steps_to_what_spares_that(toy, cpu_plan, request_for):
+    class OfTransformer(Exhausted):
+        def __call__(self, module, *_):
+            if type(module).__name__ == "AdaLayerNormSingle":
+                super().__call__()
+
+    error = OfTransformer(torch.OutOfMemoryError("CUDA out of memory"), 2)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(error)
+    try:
+        (rendering,) = draw(cpu_plan, toy, request_for())
+    finally:
+        hook.remove()
+    facts = rendering.provenance
+    assert (facts["memory"], facts["text_encoder"]) == ("low", "streamed")
+    assert facts["memory_ran_out"] == ["full, encoder whole", "offload, encoder streamed"]
     assert np.array_equal(pixels_of(rendering), pixels_of(draw(cpu_plan, toy, request_for())[0]))
 
 
