@@ -18,10 +18,10 @@ from pixart_cli.cli.consent import renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
 from pixart_cli.cli.progress import Progress
+from pixart_cli.cli.prompts import read_prompts
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import MAX_PROMPT_BYTES
 from pixart_cli.core.paths import here
 from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.request import GenerationRequest
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 BETTER: Final = "sigma-1024"
 MUCH_CUT: Final = 0.1  # part of the picture drawn
-_MARGIN: Final = 64  # a mark in front, line ends behind, and the byte that is too many
 
 
 def gen(
@@ -94,8 +93,9 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     from pixart_cli.features import generate
 
     _check_standard_output(settings)
-    order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=here())
+    order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
     _tell_of_loss(door.printer, order)
+    _tell_of_few_steps(door.printer, order)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return
@@ -130,39 +130,26 @@ def _check_standard_output(settings: Settings) -> None:
         raise PixartError("output-invalid", "standard output is a terminal", hint)
 
 
-def _prompts(printer: Printer, words: Sequence[str]) -> list[str]:
-    """`words`, with - replaced by what standard input says."""
-    if list(words).count("-") > 1:
-        raise PixartError("usage", "standard input holds one prompt, and - was given twice", "Give - once.")
-    return [_read_prompt(printer) if word == "-" else word for word in words]
-
-
-def _read_prompt(printer: Printer) -> str:
-    if sys.stdin is None:
-        raise PixartError("prompt-invalid", "standard input is closed", "Give the prompt in quotes.")
-    if is_terminal(sys.stdin):
-        printer.note("Type the prompt, then press Ctrl-D on a line of its own.")
-    try:
-        data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + _MARGIN)
-    except OSError as error:  # open for writing alone, or its terminal is another job's
-        what = f"standard input cannot be read: {(error.strerror or str(error)).lower()}"
-        raise PixartError("prompt-invalid", what, "Give the prompt in quotes.") from error
-    if len(data) == MAX_PROMPT_BYTES + _MARGIN:
-        what = f"standard input holds more than the {MAX_PROMPT_BYTES} bytes a prompt may have"
-        raise PixartError("prompt-invalid", what, "Send one prompt.")
-    try:
-        return data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        where = f"standard input: not valid UTF-8 at byte {error.start}"
-        raise PixartError("prompt-invalid", where, "Pass the text as UTF-8.") from None
-
-
 def _tell_of_loss(printer: Printer, order: Order) -> None:
     """No named size but three screens in a row, and what is wider than 4:1, loses as much."""
     if order.bin.crop > MUCH_CUT:
         request, drawn = order.jobs[0].request, order.bin
         what = f"{request.width}x{request.height} is cut from a picture of {drawn.width}x{drawn.height}"
         printer.warn(f"{what}: {drawn.crop:.0%} of what is drawn is lost")
+
+
+def _tell_of_few_steps(printer: Printer, order: Order) -> None:
+    """A distilled network has guidance in its weights, and steps along one schedule alone."""
+    spec, request = order.spec, order.jobs[0].request
+    if not spec.distilled:
+        return
+    if request.guidance_scale > 1:
+        doubled = f"{spec.name} has guidance in its weights: {request.guidance_scale:g} on top of it"
+        printer.warn(f"{doubled} takes twice the time and burns colours; its own value is 1")
+    if request.scheduler != spec.default_scheduler:
+        printer.warn(f"{spec.name} was trained for the scheduler {spec.default_scheduler} alone")
+    if spec.timesteps and request.num_inference_steps != spec.default_steps:
+        printer.warn(f"{spec.name} was trained for --steps {spec.default_steps} alone")
 
 
 def _tell_of_better(printer: Printer) -> None:
