@@ -29,13 +29,13 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
     if door.renderers is not None:
         return door.renderers(order.model, order.plan)
     try:
-        return network(order.model, order.plan)
+        return network(order.model, order.plan, order.files)
     except PixartError as missing:
         spec = catalog().get(order.model)
         if missing.code != "model-missing" or spec is None or spec.built_in:
             raise
         _fetch(door.printer, spec, missing, values)
-    return network(order.model, order.plan)
+    return network(order.model, order.plan, order.files)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:

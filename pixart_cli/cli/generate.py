@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pixart_cli.cli import options
+from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss
 from pixart_cli.cli.consent import renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
@@ -22,6 +23,7 @@ from pixart_cli.cli.prompts import read_prompts
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.paths import here
 from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.request import GenerationRequest
@@ -29,9 +31,6 @@ from pixart_cli.core.settings import Settings, lay_over
 
 if TYPE_CHECKING:
     from pixart_cli.features.generate import Order, Result
-
-BETTER: Final = "sigma-1024"
-MUCH_CUT: Final = 0.1  # part of the picture drawn
 
 
 def gen(
@@ -50,6 +49,9 @@ def gen(
     refine: options.Refine = None,
     draft: options.Draft = False,
     direct: options.Direct = False,
+    lora: options.Lora = None,
+    init_image: options.InitImage = None,
+    strength: options.Strength = None,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,
@@ -73,6 +75,7 @@ def gen(
       echo "a red sun" | pixart gen - -o - > poster.png
     """
     typed = {key: value for key, value in context.params.items() if key != "prompts"}
+    typed["lora"] = lora or None
     typed["refine"] = _refine(refine, draft=typed.pop("draft"), direct=typed.pop("direct"))
     settings = lay_over(typed, environ=os.environ, cwd=here())
     draw(door_of(context), settings, prompts)
@@ -94,13 +97,13 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
 
     _check_standard_output(settings)
     order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
-    _tell_of_loss(door.printer, order)
-    _tell_of_few_steps(door.printer, order)
+    tell_of_loss(door.printer, order)
+    tell_of_few_steps(door.printer, order)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return
     if settings.origins["model"] == "built-in" and order.model == BUILT_IN:
-        _tell_of_better(door.printer)
+        tell_of_better(door.printer)
     generate.try_folders(order.paths)
     renderer = renderer_of(door, order, settings.values)
     _announce(door.printer, order)
@@ -128,35 +131,6 @@ def _check_standard_output(settings: Settings) -> None:
     if is_terminal(sys.stdout):
         hint = "Send the picture to a file or program: pixart gen ... -o - > picture.png"
         raise PixartError("output-invalid", "standard output is a terminal", hint)
-
-
-def _tell_of_loss(printer: Printer, order: Order) -> None:
-    """No named size but three screens in a row, and what is wider than 4:1, loses as much."""
-    if order.bin.crop > MUCH_CUT:
-        request, drawn = order.jobs[0].request, order.bin
-        what = f"{request.width}x{request.height} is cut from a picture of {drawn.width}x{drawn.height}"
-        printer.warn(f"{what}: {drawn.crop:.0%} of what is drawn is lost")
-
-
-def _tell_of_few_steps(printer: Printer, order: Order) -> None:
-    """A distilled network has guidance in its weights, and steps along one schedule alone."""
-    spec, request = order.spec, order.jobs[0].request
-    if not spec.distilled:
-        return
-    if request.guidance_scale > 1:
-        doubled = f"{spec.name} has guidance in its weights: {request.guidance_scale:g} on top of it"
-        printer.warn(f"{doubled} takes twice the time and burns colours; its own value is 1")
-    if request.scheduler != spec.default_scheduler:
-        printer.warn(f"{spec.name} was trained for the scheduler {spec.default_scheduler} alone")
-    if spec.timesteps and request.num_inference_steps != spec.default_steps:
-        printer.warn(f"{spec.name} was trained for --steps {spec.default_steps} alone")
-
-
-def _tell_of_better(printer: Printer) -> None:
-    printer.hint(
-        f"{BUILT_IN}, the built-in model, draws flat posters from words it was taught. PixArt-Σ draws"
-        f" anything: pixart gen --model {BETTER} ... says how large the download is, and asks."
-    )
 
 
 def _announce(printer: Printer, order: Order) -> None:
@@ -242,11 +216,21 @@ def _plan_rows(order: Order) -> list[tuple[str, str]]:
         ("size", f"{request.width}x{request.height} pixels"),
         ("bin", f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"),
         ("refine", _passes_words(order)),
+        *_input_rows(order),
         ("device", f"{plan.device}, {plan.dtype}, {plan.offload}"),
         ("memory", f"about {size_words(plan.estimate_bytes)}"),
         ("time", "unknown" if seconds is None else f"about {time_words(seconds)} a picture"),
         *(("because", reason) for reason in plan.reasons),
     ]
+
+
+def _input_rows(order: Order) -> list[tuple[str, str]]:
+    request = order.jobs[0].request
+    loras = [(order.files[each.sha256].name, each.scale) for each in read_recorded(request.lora)]
+    rows = [("lora", f"{name} at {scale:g}") for name, scale in loras]
+    if request.init_image:
+        rows.append(("start", f"{order.files[request.init_image].name}, strength {request.strength:g}"))
+    return rows
 
 
 def _passes_words(order: Order) -> str:

@@ -119,14 +119,14 @@ def _hub_parts(spec: ModelSpec) -> tuple[dict[str, Path], tuple[str, ...]]:
 def find_part(component: str, part: Part) -> Path | None:
     """The first snapshot folder, of the part's own repository or one as good, that holds it whole."""
     for repo in (part.repo, *part.also):
-        for snapshot in _snapshots(repo):
+        for snapshot in snapshots(repo):
             folder = snapshot / part.subfolder if part.subfolder else snapshot
             if not missing_files(component, folder):
                 return folder
     return None
 
 
-def _snapshots(repo: str) -> list[Path]:
+def snapshots(repo: str) -> list[Path]:
     """Snapshots of `repo` in the shared cache: the one `main` points at first, then the newest."""
     base = hub_cache() / ("models--" + repo.replace("/", "--"))
     try:
