@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 
 from pixart_cli.cli.app import app, run
 from pixart_cli.core.errors import ERRORS
+from pixart_cli.core.png import encode
 from pixart_cli.core.presets import get_preset
 from pixart_cli.core.resolution import parse_size
 from pixart_cli.core.settings import read_toml
@@ -91,15 +93,27 @@ def test_every_command_parses_and_names_what_exists(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "gen"], ids=" ".join)
 def test_every_drawing_example_has_a_plan(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], tmp_path: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given = example_files(tmp_path)
+    cached = own_folders / "huggingface/hub/models--someone--pixart-lora/snapshots/abc"
+    cached.mkdir(parents=True)
+    (cached / "other.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a white moon\n")))
     for kind in ("CONFIG", "STATE", "CACHE"):
         monkeypatch.setenv(f"PIXART_{kind}_DIR", str(tmp_path / kind))
     said = [word.replace("$size", "4k:portrait").replace("$HOME", str(tmp_path)) for word in words]
     assert run([*said, "--dry-run"]) == 0
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == given
+
+
+def example_files(folder: Path) -> list[Path]:
+    """What the examples start from: a picture, and a LoRA without layers."""
+    picture, lora = folder / "sketch.png", folder / "ink.safetensors"
+    picture.write_bytes(encode(Image.new("RGB", (8, 8)), [], dpi=None))
+    lora.write_bytes(b"\x03" + bytes(7) + b"{ }")
+    return sorted([picture, lora])
 
 
 def test_every_option_of_the_table_is_an_option_of_gen_and_the_other_way_round() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
@@ -28,11 +30,24 @@ MODEL_INDEX = {
 }
 
 
-def toy_tokenizer() -> T5Tokenizer:
+BETAS = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+# What the parts of PixArt-α's models differ in, and what Σ's at toy size has instead.
+VARIANTS = {
+    "alpha-512": {"sample_size": 64},
+    "alpha-1024": {"sample_size": 128, "use_additional_conditions": True},
+    "lcm": {"sample_size": 128, "use_additional_conditions": True, "scheduler": LCMScheduler(**BETAS)},
+    "dmd": {
+        "sample_size": 64, "scheduler": DDPMScheduler(clip_sample=False, **BETAS),
+        "index": {"_pixart_model": "dmd"},
+    },
+}  # fmt: skip
+
+
+def toy_tokenizer(model_max_length: int = 32) -> T5Tokenizer:
     """A word-level Unigram tokenizer over :data:`WORDS`; every other word is unknown."""
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -8.0), (",", -3.0)]
     vocabulary = special + [(f"▁{word}", -4.0) for word in WORDS]
-    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=32)
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=model_max_length)
 
 
 def toy_text_encoder(vocabulary_size: int) -> T5EncoderModel:
@@ -50,6 +65,7 @@ def toy_vae(
     layers: int = 1,
     groups: int = 4,
     mid_attention: bool = True,
+    scaling_factor: float = 0.5,
 ) -> AutoencoderKL:
     """An 8x autoencoder with four one-layer stages, or of another shape."""
     return AutoencoderKL(
@@ -57,7 +73,7 @@ def toy_vae(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         layers_per_block=layers, norm_num_groups=groups, mid_block_add_attention=mid_attention,
-        sample_size=256, scaling_factor=0.5,
+        sample_size=256, scaling_factor=scaling_factor,
     )  # fmt: skip
 
 
@@ -96,22 +112,34 @@ def build_toy_model(
     sample_size: int = 32,
     use_additional_conditions: bool = False,
     kv_compression: dict[str, Any] | None = None,
+    scheduler: Any = None,
+    index: dict[str, Any] | None = None,
 ) -> Path:
     """Save a whole toy model under `folder` as safetensors, the same one every time, and return `folder`."""
+    alpha = (index or {}).get("_class_name") == "PixArtAlphaPipeline"
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
-    tokenizer = toy_tokenizer()
+    tokenizer = toy_tokenizer(120 if alpha else 32)
     tokenizer.save_pretrained(folder / "tokenizer")
     toy_text_encoder(len(tokenizer)).save_pretrained(folder / "text_encoder")
-    toy_vae().save_pretrained(folder / "vae")
+    toy_vae(scaling_factor=0.18215 if alpha else 0.5).save_pretrained(folder / "vae")
     transformer = toy_transformer(
         sample_size=sample_size,
         use_additional_conditions=use_additional_conditions,
+        interpolation_scale=sample_size / 64,
         kv_compression=kv_compression,
     )
     transformer.save_pretrained(folder / "transformer")
-    scheduler = DPMSolverMultistepScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
+    scheduler = scheduler or DPMSolverMultistepScheduler(**BETAS)
     scheduler.save_pretrained(folder / "scheduler")
-    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2))
+    entries = MODEL_INDEX | {"scheduler": ["diffusers", type(scheduler).__name__]} | (index or {})
+    (folder / "model_index.json").write_text(json.dumps(entries, indent=2))
     torch.set_rng_state(generator_state)
     return folder
+
+
+def build_toy_alpha(folder: Path, name: str) -> Path:
+    """As `build_toy_model`, of PixArt-α's family: the toy of the catalogue's model `name`."""
+    values = VARIANTS[name]
+    index = {"_class_name": "PixArtAlphaPipeline"} | values.get("index", {})
+    return build_toy_model(folder, **values | {"index": index})

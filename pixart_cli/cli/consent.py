@@ -31,13 +31,13 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
         return door.renderers(order.model, order.plan)
     cache_bytes = values["prompt_cache"] * MEGABYTE
     try:
-        return network(order.model, order.plan, cache_bytes=cache_bytes)
+        return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
     except PixartError as missing:
         spec = catalog().get(order.model)
         if missing.code != "model-missing" or spec is None or spec.built_in:
             raise
         obtain(door.printer, spec, missing.message, values)
-    return network(order.model, order.plan, cache_bytes=cache_bytes)
+    return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:

@@ -9,19 +9,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pixart_cli.cli import options
+from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss
 from pixart_cli.cli.consent import renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
 from pixart_cli.cli.progress import Progress
+from pixart_cli.cli.prompts import read_prompts
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import MAX_PROMPT_BYTES
+from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.paths import here
 from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.request import GenerationRequest
@@ -29,10 +31,6 @@ from pixart_cli.core.settings import Settings, lay_over
 
 if TYPE_CHECKING:
     from pixart_cli.features.generate import Order, Result
-
-BETTER: Final = "sigma-1024"
-MUCH_CUT: Final = 0.1  # part of the picture drawn
-_MARGIN: Final = 64  # a mark in front, line ends behind, and the byte that is too many
 
 
 def gen(
@@ -51,6 +49,9 @@ def gen(
     refine: options.Refine = None,
     draft: options.Draft = False,
     direct: options.Direct = False,
+    lora: options.Lora = None,
+    init_image: options.InitImage = None,
+    strength: options.Strength = None,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,
@@ -75,6 +76,7 @@ def gen(
       echo "a red sun" | pixart gen - -o - > poster.png
     """
     typed = {key: value for key, value in context.params.items() if key != "prompts"}
+    typed["lora"] = lora or None
     typed["refine"] = _refine(refine, draft=typed.pop("draft"), direct=typed.pop("direct"))
     settings = lay_over(typed, environ=os.environ, cwd=here())
     draw(door_of(context), settings, prompts)
@@ -95,13 +97,14 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     from pixart_cli.features import generate
 
     _check_standard_output(settings)
-    order = generate.plan_jobs(settings, _prompts(door.printer, words), cwd=here())
-    _tell_of_loss(door.printer, order)
+    order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
+    tell_of_loss(door.printer, order)
+    tell_of_few_steps(door.printer, order)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return
     if settings.origins["model"] == "built-in" and order.model == BUILT_IN:
-        _tell_of_better(door.printer)
+        tell_of_better(door.printer)
     generate.try_folders(order.paths)
     renderer = renderer_of(door, order, settings.values)
     _announce(door.printer, order)
@@ -129,48 +132,6 @@ def _check_standard_output(settings: Settings) -> None:
     if is_terminal(sys.stdout):
         hint = "Send the picture to a file or program: pixart gen ... -o - > picture.png"
         raise PixartError("output-invalid", "standard output is a terminal", hint)
-
-
-def _prompts(printer: Printer, words: Sequence[str]) -> list[str]:
-    """`words`, with - replaced by what standard input says."""
-    if list(words).count("-") > 1:
-        raise PixartError("usage", "standard input holds one prompt, and - was given twice", "Give - once.")
-    return [_read_prompt(printer) if word == "-" else word for word in words]
-
-
-def _read_prompt(printer: Printer) -> str:
-    if sys.stdin is None:
-        raise PixartError("prompt-invalid", "standard input is closed", "Give the prompt in quotes.")
-    if is_terminal(sys.stdin):
-        printer.note("Type the prompt, then press Ctrl-D on a line of its own.")
-    try:
-        data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + _MARGIN)
-    except OSError as error:  # open for writing alone, or its terminal is another job's
-        what = f"standard input cannot be read: {(error.strerror or str(error)).lower()}"
-        raise PixartError("prompt-invalid", what, "Give the prompt in quotes.") from error
-    if len(data) == MAX_PROMPT_BYTES + _MARGIN:
-        what = f"standard input holds more than the {MAX_PROMPT_BYTES} bytes a prompt may have"
-        raise PixartError("prompt-invalid", what, "Send one prompt.")
-    try:
-        return data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        where = f"standard input: not valid UTF-8 at byte {error.start}"
-        raise PixartError("prompt-invalid", where, "Pass the text as UTF-8.") from None
-
-
-def _tell_of_loss(printer: Printer, order: Order) -> None:
-    """No named size but three screens in a row, and what is wider than 4:1, loses as much."""
-    if order.bin.crop > MUCH_CUT:
-        request, drawn = order.jobs[0].request, order.bin
-        what = f"{request.width}x{request.height} is cut from a picture of {drawn.width}x{drawn.height}"
-        printer.warn(f"{what}: {drawn.crop:.0%} of what is drawn is lost")
-
-
-def _tell_of_better(printer: Printer) -> None:
-    printer.hint(
-        f"{BUILT_IN}, the built-in model, draws flat posters from words it was taught. PixArt-Σ draws"
-        f" anything: pixart models pull {BETTER} says how large the download is, and asks."
-    )
 
 
 def _announce(printer: Printer, order: Order) -> None:
@@ -256,11 +217,21 @@ def _plan_rows(order: Order) -> list[tuple[str, str]]:
         ("size", f"{request.width}x{request.height} pixels"),
         ("bin", f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"),
         ("refine", _passes_words(order)),
+        *_input_rows(order),
         ("device", f"{plan.device}, {plan.dtype}, {plan.offload}"),
         ("memory", f"about {size_words(plan.estimate_bytes)}"),
         ("time", "unknown" if seconds is None else f"about {time_words(seconds)} a picture"),
         *(("because", reason) for reason in plan.reasons),
     ]
+
+
+def _input_rows(order: Order) -> list[tuple[str, str]]:
+    request = order.jobs[0].request
+    loras = [(order.files[each.sha256].name, each.scale) for each in read_recorded(request.lora)]
+    rows = [("lora", f"{name} at {scale:g}") for name, scale in loras]
+    if request.init_image:
+        rows.append(("start", f"{order.files[request.init_image].name}, strength {request.strength:g}"))
+    return rows
 
 
 def _passes_words(order: Order) -> str:

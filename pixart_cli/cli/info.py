@@ -67,6 +67,8 @@ def _text(description: Description) -> str:
             (BY_NAME[name].key, str(value)) for name, value in asked if name not in _SIDES and value != ""
         ]
         rows += [(name, str(value)) for name, value in description.record.output.items() if value is not None]
+        if description.record.parent is not None:
+            rows.append(("parent", description.record.parent.fingerprint or "a picture of another program"))
         rows += [
             ("drawn by", _facts(description.record.provenance)),
             ("fingerprint", description.record.fingerprint),
@@ -97,6 +99,7 @@ def _dict(description: Description) -> dict[str, Any]:
         "provenance": record.provenance if record else None,
         "output": record.output if record else None,
         "fingerprint": record.fingerprint if record else None,
+        "parent": record.parent.to_dict() if record and record.parent else None,
         "parameters": description.parameters,
         "settings": description.settings,
     }

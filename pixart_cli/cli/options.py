@@ -69,6 +69,9 @@ Direct = Annotated[
     bool,
     typer.Option("--direct", help="Sample the full size at once: --refine direct.", show_default=False),
 ]
+Lora = Annotated[list[str] | None, _setting("lora", metavar="FILE[:SCALE]")]
+InitImage = Annotated[str | None, _setting("init_image", metavar="IMAGE")]
+Strength = Annotated[float | None, _setting("strength", metavar="X")]
 Output = Annotated[str | None, _setting("output", "-o", metavar="PATH")]
 Force = Annotated[bool | None, _setting("force", "-f")]
 Metadata = Annotated[str | None, _setting("metadata")]
@@ -87,5 +90,13 @@ DryRun = Annotated[bool | None, _setting("dry_run")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ReplayOutput = Annotated[
     str | None, typer.Option("--output", "-o", metavar="PATH", help="Keep the picture drawn again there.")
+]
+ReplayLora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE", help="A LoRA it was drawn with.", show_default=False),
+]
+ReplayInitImage = Annotated[
+    Path | None,
+    typer.Option("--init-image", metavar="IMAGE", help="The picture it started from.", show_default=False),
 ]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG files.")]

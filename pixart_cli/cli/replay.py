@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from pixart_cli.features.replay import Replay
 
 SCHEMA: Final = "pixart.replay/1"
+# Options that say something else than those of `gen`, or that no file or variable may answer here.
+_OWN: Final = ("image", "output", "model", "lora", "init_image")
 
 
 def replay(
     context: typer.Context,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG drawn by pixart.")],
     model: options.Model = None,
+    lora: options.ReplayLora = None,
+    init_image: options.ReplayInitImage = None,
     output: options.ReplayOutput = None,
     force: options.Force = None,
     device: options.Device = None,
@@ -56,7 +60,7 @@ def replay(
       pixart replay poster.png
       pixart replay poster.png -o again.png
     """
-    typed = {key: value for key, value in context.params.items() if key not in ("image", "output", "model")}
+    typed = {key: value for key, value in context.params.items() if key not in _OWN}
     settings = lay_over(typed)
     if model is not None:  # typed; what a file or variable says is for new pictures
         model = BY_SETTING["model"].check(model, source="command line")
@@ -67,7 +71,10 @@ def replay(
         door.printer.warn(warning)
     from pixart_cli.features import generate, replay
 
-    order, record = replay.order_of(image, model=model, device=values["device"], memory=values["memory"])
+    supplies = replay.Supplies(loras=tuple(lora or ()), init_image=init_image)
+    order, record = replay.order_of(
+        image, model=model, device=values["device"], memory=values["memory"], supplies=supplies
+    )
     paths = _paths(output, order.jobs)
     generate.refuse_existing(paths, force=values["force"])
     generate.try_folders(paths)

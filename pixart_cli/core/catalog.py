@@ -38,8 +38,9 @@ COMPONENTS: Final = tuple(_ALLOW)
 SHARED: Final = ("tokenizer", "text_encoder", "vae")
 """The components that all models of a family have in common."""
 
-# Whose way of refining a folder of weights is given.
+# Whose usual way a folder of weights is given, unless it says that it is like another model.
 _USUAL: Final = "sigma-1024"
+_LIKE: Final = "_pixart_model"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class ModelSpec:
     kv_ratio: int = 1
     refine: RefineSettings | None = None
     note: str = ""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether it learned to draw in few steps what its teacher drew in many, guidance included."""
+        return self.default_scheduler == "lcm"
 
 
 @cache
@@ -171,7 +177,8 @@ def is_folder(model: str) -> bool:
 def spec_of_folder(folder: Path) -> ModelSpec:
     """What a model folder in diffusers' layout says of itself: sizes, family and usual defaults.
 
-    Reads only ``model_index.json`` and two configurations; `name` is the folder as given.
+    Reads only ``model_index.json`` and three configurations; `name` is the folder as given. A few-step model
+    is known by its LCM scheduler, or by the catalogue's name for it under "_pixart_model" in that index.
 
     Raises:
         PixartError: "model-unknown" if there is no such folder, "weights-invalid" if it holds no such model,
@@ -185,15 +192,18 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     side = config.get("sample_size")
     if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
         raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128 or 256")
-    alpha = _read_json(folder / "model_index.json").get("_class_name") == "PixArtAlphaPipeline"
+    index = _read_json(folder / "model_index.json")
+    alpha = index.get("_class_name") == "PixArtAlphaPipeline"
+    like = catalog()[_like(folder, index)]
     expected = {key: config[key] for key in _CHECKED if config.get(key) is not None}
     most = 120 if alpha else 300
     return ModelSpec(
         name=str(folder), title=f"the folder {folder.name}", family="alpha" if alpha else "sigma",
-        native=side * _VAE_SCALE, default_steps=20, default_guidance=4.5, default_scheduler="dpm++",
+        native=side * _VAE_SCALE, default_steps=like.default_steps, default_guidance=like.default_guidance,
+        default_scheduler=like.default_scheduler, timesteps=like.timesteps,
         max_tokens=_max_tokens(folder, most),
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
-        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=catalog()[_USUAL].refine,
+        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=like.refine,
     )  # fmt: skip
 
 
@@ -203,6 +213,18 @@ def _max_tokens(folder: Path, most: int) -> int:
         return most
     tokens = _read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length")
     return min(tokens, most) if isinstance(tokens, int) and tokens > 0 else most
+
+
+def _like(folder: Path, index: Mapping[str, Any]) -> str:
+    """The model of the catalogue whose steps, guidance and scheduler a folder of weights is given."""
+    said = index.get(_LIKE)
+    if said is not None:
+        if said not in list(catalog()):
+            raise _not_a_model(folder / "model_index.json", f"its {_LIKE} {str(said)[:40]!r} is not known")
+        return str(said)
+    schedule = folder / "scheduler" / "scheduler_config.json"
+    few = schedule.is_file() and _read_json(schedule).get("_class_name") == "LCMScheduler"
+    return "lcm" if few else _USUAL
 
 
 def _kv_ratio(compression: Any) -> int:

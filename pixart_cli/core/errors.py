@@ -35,9 +35,14 @@ _ROWS: Final = (
     ErrorKind("device-unavailable", 2, "the device asked for is not on this machine"),
     ErrorKind("not-in-this-build", 2, "the option is known but this release cannot do it yet"),
     ErrorKind("model-missing", 3, "weights are not on this machine, or not whole, and were not fetched"),
+    ErrorKind("lora-missing", 3, "a LoRA is not on this machine, or not where it was named"),
+    ErrorKind("init-image-missing", 3, "the picture that another starts from is not at hand"),
     ErrorKind("download-failed", 3, "weights could not be fetched from the hub"),
     ErrorKind("weights-invalid", 4, "weights are damaged, unsafe or do not fit the model"),
     ErrorKind("image-invalid", 4, "the file is not a PNG that can be read"),
+    ErrorKind(
+        "init-image-invalid", 4, "the init image is no picture that can be read, or another than recorded"
+    ),
     ErrorKind("metadata-missing", 4, "the picture does not say how it was made"),
     ErrorKind("metadata-invalid", 4, "the picture's own record is damaged or of a newer version"),
     ErrorKind("install-broken", 4, "a library or a file of the installation is missing or damaged"),

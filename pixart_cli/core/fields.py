@@ -7,11 +7,14 @@ documentation are all driven by :data:`FIELDS`; a test walks it. A new knob is o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pixart_cli.core import kv_compression
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.init_image import check_init_image
+from pixart_cli.core.lora import check_lora
 from pixart_cli.core.refine import check_refine
 
 SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm")
@@ -52,8 +55,8 @@ class Field:
             raise self._refuse(value, "expected one of " + ", ".join(self.choices), source)
         if isinstance(value, (int, float)):
             self._check_range(value, source)
-        if self.name == "refine":
-            check_refine(str(value), source)
+        if self.name in _SPECIAL:
+            _SPECIAL[self.name](str(value), source)
         return value
 
     def _check_range(self, value: float, source: str) -> None:
@@ -89,6 +92,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_SPECIAL: Final[Mapping[str, Callable[[str, str], None]]] = {
+    "refine": check_refine, "lora": check_lora, "init_image": check_init_image,
+}  # fmt: skip
 _KIND_NAMES: Final = {str: "text", int: "a whole number", float: "a number"}
 
 FIELDS: Final = (
@@ -113,6 +119,13 @@ FIELDS: Final = (
           help="average keys and values over RxR tokens in the deep layers: faster, not exact"),
     Field(name="refine", key="refine", kind=str, infotext="Refine", default="off",
           help="detail beyond the trained size: auto, off, direct, a number of passes, or a strength as 0.8"),
+    Field(name="lora", key="lora", kind=str, infotext="Lora", default="",
+          help="a LoRA to merge in: a safetensors file, folder or hub name, FILE:SCALE to weigh it"),
+    Field(name="init_image", key="init_image", kind=str, infotext="Init image", default="",
+          help="a picture to start from instead of noise alone"),
+    Field(name="strength", key="strength", kind=float, infotext="Denoising strength", default=1.0,
+          minimum=0.001, maximum=1.0,
+          help="how much of the init image is drawn anew, over 0 to 1; 0.6 unless given"),
 )  # fmt: skip
 
 BY_NAME: Final = {field.name: field for field in FIELDS}

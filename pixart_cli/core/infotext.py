@@ -34,6 +34,10 @@ _SCHEDULERS: Final = {sampler: scheduler for scheduler, sampler in SAMPLERS.item
 _NEGATIVE: Final = "Negative prompt:"
 # Readers look for "Steps" first and take what follows "Version" as the end.
 _ORDER: Final = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model")
+# Hashes as other programs show them: their first twelve digits.
+_HASHES: Final = ("lora", "init_image")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_SHORT: Final = 12
 _ITEM: Final = re.compile(r'(\w[\w /-]{1,60}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _BY_INFOTEXT: Final = {
     f.infotext: f for f in FIELDS if f.infotext not in ("prompt", "Negative prompt", "Size")
@@ -74,6 +78,8 @@ def _shown(field: Field, request: GenerationRequest) -> str:
         return SAMPLERS[value]
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
+    if field.name in _HASHES:
+        value = _HASH.sub(lambda match: match[0][:_SHORT], value)
     return " ".join(re.sub(r'[,:"]', " ", str(value)).split())
 
 

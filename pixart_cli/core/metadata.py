@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pixart_cli import __version__
 from pixart_cli.core import infotext, xmp
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.init_image import Parent
 from pixart_cli.core.png import read_text
 from pixart_cli.core.privacy import public_request, scrub
 from pixart_cli.core.request import GenerationRequest, fingerprint_of
@@ -30,6 +31,7 @@ KEY: Final = "pixart"
 SCHEMA: Final = "pixart.image/1"
 SOFTWARE: Final = f"pixart {__version__}"
 MAX_DPI: Final = 100_000
+_STUB: Final = frozenset({"schema", "fingerprint"})
 
 Level = Literal["full", "minimal", "none"]
 
@@ -39,6 +41,7 @@ class Record:
     """What a picture says of itself.
 
     `output` holds "dpi" (float or None), "name" (of the size, or None) and "preset" (or None).
+    `parent` is the picture it was made from, if it was made from one.
     `fingerprint` is that of the stored request; a model folder is stored by its last name only, and
     a request field that a later release adds is in `request` but not in an older picture's fingerprint.
     """
@@ -47,9 +50,12 @@ class Record:
     provenance: dict[str, Any]
     output: dict[str, Any]
     fingerprint: str
+    parent: Parent | None = None
 
 
-def record_of(rendering: Rendering, *, size: Size, preset: str | None) -> Record:
+def record_of(
+    rendering: Rendering, *, size: Size, preset: str | None, parent: Parent | None = None
+) -> Record:
     """The record that goes with `rendering`, without paths, host or user names."""
     request = public_request(rendering.request)
     return Record(
@@ -57,26 +63,33 @@ def record_of(rendering: Rendering, *, size: Size, preset: str | None) -> Record
         provenance=scrub(rendering.provenance),
         output={"dpi": size.dpi, "name": size.name, "preset": preset},
         fingerprint=request.fingerprint,
+        parent=parent,
     )
 
 
 def texts_for(
-    rendering: Rendering, *, size: Size, preset: str | None, level: Level = "full"
+    rendering: Rendering,
+    *,
+    size: Size,
+    preset: str | None,
+    parent: Parent | None = None,
+    level: Level = "full",
 ) -> list[tuple[str, str]]:
     """Keyword and text of every text chunk, in the order of the file."""
     if level == "none":
         return []
-    record = record_of(rendering, size=size, preset=preset)
+    record = record_of(rendering, size=size, preset=preset, parent=parent)
     if level == "minimal":
         stub = {"schema": SCHEMA, "fingerprint": record.fingerprint}
-        return [(KEY, _json(stub)), ("Software", SOFTWARE), (xmp.KEY, xmp.packet(creator_tool=SOFTWARE))]
+        packet = xmp.packet(creator_tool=SOFTWARE, source=_source(parent))
+        return [(KEY, _json(stub)), ("Software", SOFTWARE), (xmp.KEY, packet)]
     return [
         (KEY, dump(record)),
         ("parameters", infotext.write(record)),
         ("Title", _title(record.request.prompt)),
         ("Description", record.request.prompt),
         ("Software", SOFTWARE),
-        (xmp.KEY, _packet(record.request)),
+        (xmp.KEY, _packet(record)),
     ]
 
 
@@ -89,6 +102,7 @@ def dump(record: Record) -> str:
             "request": record.request.to_dict(),
             "provenance": record.provenance,
             "output": record.output,
+            **({} if record.parent is None else {"parent": record.parent.to_dict()}),
         }
     )
 
@@ -106,10 +120,17 @@ def _title(prompt: str, length: int = 60) -> str:
     return words + "…"
 
 
-def _packet(request: GenerationRequest) -> str:
+def _source(parent: Parent | None) -> str:
+    """What made a picture: a network alone, or a picture as well that no record says is a network's."""
+    return xmp.TRAINED if parent is None or parent.fingerprint else xmp.COMPOSITE
+
+
+def _packet(record: Record) -> str:
+    request = record.request
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return xmp.packet(
         creator_tool=SOFTWARE,
+        source=_source(record.parent),
         description=request.prompt,
         prompt=request.prompt + negative,
         system=f"pixart {request.model}",
@@ -139,10 +160,8 @@ def load(text: str, *, source: str) -> Record:
     """
     data = _object(text, source)
     _check_schema(data.get("schema"), source)
-    fingerprint = data.get("fingerprint")
-    if not isinstance(fingerprint, str) or not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
-        raise _invalid(source, "the record has no fingerprint")
-    if data.keys() <= {"schema", "fingerprint"}:
+    fingerprint = _fingerprint(data, source)
+    if data.keys() <= _STUB:
         hint = "It was drawn with --metadata minimal; draw it with --metadata full to keep the prompt."
         raise PixartError("metadata-missing", f"{source}: keeps only its fingerprint", hint)
     request, provenance, output = (_mapping(data, key, source) for key in ("request", "provenance", "output"))
@@ -152,8 +171,33 @@ def load(text: str, *, source: str) -> Record:
         raise _invalid(source, error.message, error.hint) from None
     if fingerprint_of(request) != fingerprint:
         raise _invalid(source, "the record was edited: request and fingerprint disagree")
-    output = _output(output, source)
-    return Record(request=parsed, provenance=provenance, output=output, fingerprint=fingerprint)
+    return Record(
+        request=parsed,
+        provenance=provenance,
+        output=_output(output, source),
+        fingerprint=fingerprint,
+        parent=_parent(data.get("parent"), parsed, source),
+    )
+
+
+def fingerprint_in(path: Path) -> str | None:
+    """The fingerprint that the picture at `path` holds, if only that is kept too; else None."""
+    try:
+        text = read_text(path).texts.get(KEY, "")
+        data = _object(text, str(path))
+        if data.keys() <= _STUB:
+            _check_schema(data.get("schema"), str(path))
+            return _fingerprint(data, str(path))
+        return load(text, source=str(path)).fingerprint
+    except PixartError:
+        return None
+
+
+def _fingerprint(data: Mapping[str, Any], source: str) -> str:
+    fingerprint = data.get("fingerprint")
+    if not isinstance(fingerprint, str) or not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
+        raise _invalid(source, "the record has no fingerprint")
+    return fingerprint
 
 
 def _object(text: str, source: str) -> dict[str, Any]:
@@ -192,6 +236,17 @@ def _output(output: Mapping[str, Any], source: str) -> dict[str, Any]:
     if not texts or not (dpi is None or number):
         raise _invalid(source, "the record has a wrong output")
     return values
+
+
+def _parent(values: Any, request: GenerationRequest, source: str) -> Parent | None:
+    """The picture that `request` started from, as recorded; one without an init image has none."""
+    try:
+        parent = None if values is None else Parent.from_dict(values)
+    except ValueError:
+        raise _invalid(source, "the record has a wrong parent") from None
+    if parent is not None and parent.sha256 != request.init_image:
+        raise _invalid(source, "the record was edited: request and parent disagree")
+    return parent
 
 
 def _invalid(source: str, what: str, hint: str = "Take the original file.") -> PixartError:

@@ -6,12 +6,13 @@ Rows that decide pixels take their kind, range and help from :data:`pixart_cli.c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY, Field, shown
+from pixart_cli.core.lora import wishes_of
 from pixart_cli.core.paths import expand_home
 from pixart_cli.core.refine import AUTO, check_refine
 from pixart_cli.core.request import check_text, refuse_unknown
@@ -34,9 +35,9 @@ class Setting:
     """
 
     key: str
-    kind: type[str] | type[int] | type[float] | type[bool]
+    kind: type[str | int | float | bool | tuple[str, ...]]
     help: str
-    default: str | int | float | bool | None = None
+    default: str | int | float | bool | tuple[str, ...] | None = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
@@ -59,6 +60,8 @@ class Setting:
             raise PixartError(code, message, error.hint) from None
 
     def _check_kind(self, value: Any, source: str) -> Any:
+        if self.kind is tuple:
+            return wishes_of(value, source)
         if self.kind is bool:
             if isinstance(value, bool):
                 return value
@@ -69,9 +72,9 @@ class Setting:
             # A ratio, a number of passes or a strength may be written as a number.
             value = repr(value) if type(value) is float else shown(value)
         field = Field(
-            name=self.key,
+            name="",  # what a request says of a file is not what is typed of it
             key=self.key,
-            kind=self.kind,
+            kind=cast("type[str]", self.kind),
             infotext="",
             help=self.help,
             minimum=self.minimum,
@@ -124,13 +127,27 @@ def _check_path(value: str, source: str) -> str:
     raise PixartError("output-invalid", what, "Name a file or folder.")
 
 
+def _check_lora(value: tuple[str, ...], _source: str) -> tuple[str, ...]:
+    return tuple(_at_home(wish) for wish in value)
+
+
+def _check_init_image(value: str, source: str) -> str:
+    if not value or "\x00" in value:
+        raise PixartError("usage", f"{source}: init_image names no file", "Name a picture.")
+    return _at_home(value)
+
+
 def _check_refine(value: str, source: str) -> str:
     check_refine(value, source)
     return value
 
 
 def _check_model(value: str, _source: str) -> str:
-    """A folder below ``~/`` is one at home: no shell reads that in a file, a variable or ``--model=~/x``."""
+    return _at_home(value)
+
+
+def _at_home(value: str) -> str:
+    """What is below ``~/`` is at home: no shell reads that in a file, a variable or ``--model=~/x``."""
     return str(expand_home(value)) if value == "~" or value.startswith("~/") else value
 
 
@@ -145,7 +162,7 @@ def _check_prompt(value: str, source: str) -> str:
     return value
 
 
-_SPECIAL: Final = {
+_SPECIAL: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "res": _check_res,
     "model": _check_model,
     "device": _check_device,
@@ -153,6 +170,8 @@ _SPECIAL: Final = {
     "output": _check_path,
     "prompt": _check_prompt,
     "refine": _check_refine,
+    "lora": _check_lora,
+    "init_image": _check_init_image,
 }
 
 
@@ -183,6 +202,9 @@ SETTINGS: Final = (
     _pixels("scheduler"),
     _pixels("kv_compression"),
     replace(_pixels("refine"), default=AUTO),
+    Setting(key="lora", kind=tuple, help=BY_KEY["lora"].help, default=(), decides_pixels=True),
+    replace(_pixels("init_image"), default=None, decides_pixels=False),
+    replace(_pixels("strength"), default=None),
     Setting(key="output", kind=str, help="a file, a folder, a template, or - for standard output"),
     Setting(key="force", kind=bool, default=False, help="overwrite what exists"),
     Setting(key="metadata", kind=str, default="full", choices=("full", "minimal", "none"),

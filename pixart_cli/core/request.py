@@ -18,7 +18,8 @@ from pixart_cli.core.fields import BY_NAME, FIELDS, MAX_PROMPT_BYTES
 class GenerationRequest:
     """One picture asked for, every value set. No device, dtype or path: those do not change what is asked.
 
-    `width` and `height` are delivered pixels. Field by field the table is `core/fields.py`.
+    `width` and `height` are delivered pixels. Files are named by their sha256. Field by field the table is
+    `core/fields.py`.
 
     Raises:
         PixartError: "request-invalid" or "prompt-invalid" when a value is of the wrong type or range.
@@ -35,6 +36,9 @@ class GenerationRequest:
     seed: int
     kv_compression: str = "off"
     refine: str = "off"
+    lora: str = ""
+    init_image: str = ""
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -43,6 +47,9 @@ class GenerationRequest:
         check_text(self.negative_prompt, "negative prompt")
         if not self.prompt.strip():
             raise PixartError("prompt-invalid", "the prompt is empty", "Say what to draw, in quotes.")
+        if not self.init_image and self.strength != 1.0:
+            what = f"strength {self.strength:g} says how much of an init image is drawn anew; there is none"
+            raise PixartError("request-invalid", what, "Name the picture with --init-image.")
 
     @property
     def fingerprint(self) -> str:

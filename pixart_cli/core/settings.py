@@ -18,6 +18,7 @@ from typing import Any, Final
 from pixart_cli.core import paths
 from pixart_cli.core.catalog import ModelSpec, default_model, get_model, is_folder, spec_of_folder
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.init_image import Parent, strength_of
 from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
 from pixart_cli.core.presets import get_preset
@@ -27,8 +28,8 @@ from pixart_cli.core.resolution import Size, parse_size
 from pixart_cli.core.toml_file import place_of, read_settings
 
 __all__ = [
-    "SETTINGS", "Job", "Setting", "Settings", "from_environment", "lay_over", "naming_origin", "read_mapping",
-    "read_toml", "resolve_requests", "unknown_variables",
+    "NO_INPUTS", "SETTINGS", "Inputs", "Job", "Setting", "Settings", "from_environment", "lay_over",
+    "naming_origin", "read_mapping", "read_toml", "resolve_requests", "unknown_variables",
 ]  # fmt: skip
 
 PROJECT_FILE: Final = "pixart.toml"
@@ -51,7 +52,7 @@ class Settings:
 class Job:
     """One picture: the request, the size it was asked in, the preset, and its place (from 0) in the call.
 
-    `prompt` is what was typed, before a preset put its sentence around it.
+    `prompt` is what was typed, before a preset put its sentence around it; `parent` the init image, if any.
     """
 
     request: GenerationRequest
@@ -59,6 +60,18 @@ class Job:
     preset: str | None
     index: int
     prompt: str = ""
+    parent: Parent | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The files that a call names, read: what a request says of LoRAs (`lora.spell`), and the init image."""
+
+    lora: str = ""
+    parent: Parent | None = None
+
+
+NO_INPUTS: Final = Inputs()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -152,13 +165,16 @@ def _layers(typed: Mapping[str, Any], environ: Mapping[str, str], cwd: Path) -> 
         yield str(path), read_toml(path)
 
 
-def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: Collection[str]) -> list[Job]:
+def resolve_requests(
+    settings: Settings, prompts: Sequence[str], *, installed: Collection[str], inputs: Inputs = NO_INPUTS
+) -> list[Job]:
     """One job a prompt and seed, every value set: the rest comes from the model, the size and chance.
 
     `installed` are the names of the models on this machine, among which the default is chosen.
 
     Raises:
-        PixartError: "prompt-invalid", "size-invalid", "model-unknown", "weights-invalid", "request-invalid".
+        PixartError: "prompt-invalid", "size-invalid", "model-unknown", "weights-invalid", "request-invalid",
+            or "usage" for a strength without an init image.
     """
     values = settings.values
     for prompt in prompts:
@@ -168,12 +184,16 @@ def resolve_requests(settings: Settings, prompts: Sequence[str], *, installed: C
         spec = _model(values["model"], size, installed)
     check_kv_compression(values["kv_compression"], spec)
     check_refine_of(values["refine"], spec)
+    values = {**values, "strength": strength_of(values["strength"], inputs.parent, spec)}
     size = size or Size(spec.native, spec.native)
     pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
     return [
-        Job(_request(values, prompt, seed, spec, size), size, values["preset"], index, prompt)
+        Job(
+            _request(values, prompt, seed, spec, size, inputs), size, values["preset"], index, prompt,
+            inputs.parent,
+        )
         for index, (prompt, seed) in enumerate(pairs)
-    ]
+    ]  # fmt: skip
 
 
 def _check_prompt(prompt: str) -> None:
@@ -196,7 +216,7 @@ def _seeds(typed: int | None, count: int) -> range:
 
 
 def _request(
-    values: Mapping[str, Any], prompt: str, seed: int, spec: ModelSpec, size: Size
+    values: Mapping[str, Any], prompt: str, seed: int, spec: ModelSpec, size: Size, inputs: Inputs
 ) -> GenerationRequest:
     before, _, after = values.get("prompt", "{prompt}").partition("{prompt}")
     return GenerationRequest(
@@ -211,6 +231,9 @@ def _request(
         seed=seed,
         kv_compression=values["kv_compression"],
         refine=values["refine"],
+        lora=inputs.lora,
+        init_image="" if inputs.parent is None else inputs.parent.sha256,
+        strength=values["strength"],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 KEY: Final = "XML:com.adobe.xmp"
 TRAINED: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMPOSITE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
 _ILLEGAL: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # A bare CR would be read back as LF. The standard library's `escape` costs 25 ms to import.
@@ -31,12 +32,19 @@ _FRAME: Final = """\
 
 
 def packet(
-    *, creator_tool: str, description: str = "", prompt: str = "", system: str = "", system_version: str = ""
+    *,
+    creator_tool: str,
+    source: str = TRAINED,
+    description: str = "",
+    prompt: str = "",
+    system: str = "",
+    system_version: str = "",
 ) -> str:
     """The packet as text; an empty value leaves its property out.
 
     Args:
         creator_tool: xmp:CreatorTool, the program and its version.
+        source: Iptc4xmpExt:DigitalSourceType.
         description: dc:description, in the default language.
         prompt: Iptc4xmpExt:AIPromptInformation.
         system: Iptc4xmpExt:AISystemUsed.
@@ -45,7 +53,7 @@ def packet(
     Characters that XML 1.0 cannot hold (ESC and the other C0 controls) become U+FFFD, here only.
     """
     lines = [_element("xmp:CreatorTool", _text(creator_tool))]
-    lines.append(_element("Iptc4xmpExt:DigitalSourceType", TRAINED))
+    lines.append(_element("Iptc4xmpExt:DigitalSourceType", source))
     if description:
         item = f'<rdf:Alt><rdf:li xml:lang="x-default">{_text(description)}</rdf:li></rdf:Alt>'
         lines.append(_element("dc:description", item))

@@ -21,17 +21,20 @@ from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.colour import match_colours
 from pixart_cli.diffusion.decode import decode, encode, sound
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.init_image import covering
 from pixart_cli.diffusion.kv_compression import KVCompression
 from pixart_cli.diffusion.memory import on_device
 from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.pipeline import Components
 from pixart_cli.diffusion.refine import Refinement, refine
 from pixart_cli.diffusion.resample import enlarge
-from pixart_cli.diffusion.sampling import StepCallback, draw_noise, sample
+from pixart_cli.diffusion.sampling import StepCallback, draw_noise, sample, sample_from
 from pixart_cli.diffusion.task import Company, Joined, Task
 from pixart_cli.diffusion.transformer import kv_compressed
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from pixart_cli.diffusion.links import Links
 
 Report = Callable[[str, int, int], None]
@@ -58,7 +61,8 @@ class Drawn:
 
 
 class Cascade:
-    """Draws with `parts` as `plan` says. `embeds` are what the transformer is told, negative first.
+    """Draws with `parts` as `plan` says. `embeds` are what the transformer is told, negative first;
+    `init_image` is the picture to start from, for a request that has one.
 
     The others of its `company` denoise along: the base forward by forward, a pass window by window.
     """
@@ -70,9 +74,10 @@ class Cascade:
         spec: ModelSpec,
         embeds: tuple[torch.Tensor, ...],
         company: Company,
+        init_image: Image | None = None,
     ) -> None:
         self._parts, self._plan, self._spec, self._embeds = parts, plan, spec, embeds
-        self._company = company
+        self._company, self._init_image = company, init_image
 
     def draw(self, request: GenerationRequest, report: Report) -> Drawn:
         """The picture of `request`, as large as its passes make it or larger.
@@ -96,17 +101,39 @@ class Cascade:
         return drawn
 
     def _base(self, drawn: Drawn, request: GenerationRequest, report: Report) -> None:
+        source = None
+        if self._init_image is not None:
+            source = self._encode(torch.from_numpy(covering(self._init_image, *drawn.size)))
+
+        def step(done: int, of: int) -> None:
+            report("denoise", done, of)
+
         def work() -> torch.Tensor:
-            with self._company.called(request, self._parts.transformer.dtype) as links:
-                return self._sample(request, drawn.size, links, lambda done, of: report("denoise", done, of))
+            with self._company.called(request, self._parts.transformer.dtype, source=source) as links:
+                return self._sample(request, drawn.size, links, step, source)
 
         self._decode(drawn, self._denoise(drawn, request, work))
         report("decode", 1, 1)
 
     def _sample(
-        self, request: GenerationRequest, size: tuple[int, int], links: Links | None, on_step: StepCallback
+        self,
+        request: GenerationRequest,
+        size: tuple[int, int],
+        links: Links | None,
+        on_step: StepCallback,
+        source: torch.Tensor | None,
     ) -> torch.Tensor:
         transformer, generator = self._parts.transformer, _generator(request.seed, 0)
+        if source is not None:
+            tail = schedulers.build_rest(
+                request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
+                request.strength, device=self._plan.device,
+            )  # fmt: skip
+            with shared_out(transformer, links):
+                return sample_from(
+                    transformer, tail, embeds=self._embeds, guidance_scale=request.guidance_scale,
+                    source=source.to(self._plan.device), generator=generator, on_step=on_step,
+                )  # fmt: skip
         scheduler = schedulers.build(
             request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
             device=self._plan.device, timesteps=self._spec.timesteps,
@@ -175,7 +202,7 @@ class Cascade:
         """Do this process's share of `task`, of which the process that leads keeps the result.
 
         `join` is called when the transformer is ready; it gives the links, what the transformer is told and
-        the picture to refine.
+        the picture to start from or to refine.
 
         Raises:
             PixartError: as `draw`, and as `Links.gather`.
@@ -184,8 +211,8 @@ class Cascade:
         with self._ready(task.request, size):
             joined = join()
             self._embeds = joined.embeds
-            if joined.source is None:
-                self._sample(task.request, size, joined.links, _say_nothing)
+            if task.stage == 0 or joined.source is None:
+                self._sample(task.request, size, joined.links, _say_nothing, joined.source)
             else:
                 index = task.stage - 1
                 self._refine(task.request, passes[index], index, joined.source, joined.links, _say_nothing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ class Helper(NetworkRenderer):
     def assist(self, task: Task, join: Callable[[], Joined]) -> None:
         """Do this process's share of `task`; `join`, and what is raised, as in `Cascade.assist`."""
         parts = self._parts()
+        parts.adapt(self.changes_of(task.request))
         nobody = Company(None, task.model, self.plan, ())
         precise = cast(parts.transformer, getattr(torch, task.dtype))
         with exact(self.plan), torch.inference_mode(), precise:
@@ -53,9 +55,10 @@ def _follow(crew: Crew, order: dict[str, Any], helper: Helper | None) -> Helper:
     """Take part in the task that `order` spells out; gives the helper that did, for the next one."""
     task = Task.from_dict(order)
     plan = dataclasses.replace(task.plan, device=crew.own_device(task.plan.device))
-    if helper is None or (helper.plan, helper.installed.name) != (plan, task.model):
+    files = {sha256: Path(path) for sha256, path in task.files.items()}
+    if helper is None or (helper.plan, helper.installed.name, helper.files) != (plan, task.model, files):
         if helper is not None:
             helper.close()
-        helper = Helper(plan, locate(task.model))
+        helper = Helper(plan, locate(task.model), files=files)
     helper.assist(task, lambda: task.joined(crew, plan.device))
     return helper

@@ -11,7 +11,7 @@ take to import, diffusers' base modules with torch's compiler are 1.8, torch its
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.header import damaged, read_header
+from pixart_cli.diffusion.lora_merge import Change, merged
 from pixart_cli.diffusion.memory import return_unused
 from pixart_cli.diffusion.tensor_table import TIED, compare, modern, read_headers
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
@@ -50,6 +51,7 @@ class Components:
 
     def __init__(self, installed: Installed, plan: MemoryPlan) -> None:
         self.installed = installed
+        self._changes: tuple[Change, ...] = ()
         self.plan = plan
         self.tokenizer = _load_tokenizer(installed.parts["tokenizer"])
         schedule = installed.parts["scheduler"] / "scheduler_config.json"
@@ -73,6 +75,12 @@ class Components:
         network: PixArtSigmaTransformer2DModel = self._get("transformer")
         return network
 
+    def adapt(self, changes: tuple[Change, ...]) -> None:
+        """Let the transformer be the one with these LoRAs merged in; another that is loaded is freed."""
+        if changes != self._changes:
+            self.free("transformer")
+            self._changes = changes
+
     def is_loaded(self, name: str) -> bool:
         """Whether the network `name` is in memory."""
         return name in self._networks
@@ -92,6 +100,7 @@ class Components:
                 name, folder, spec=self.installed.spec,
                 dtype=None if stays else dtype_for(name, folder, plan),
                 device=plan.device if plan.offload == "full" and not stays else "cpu",
+                changes=self._changes if name == "transformer" else (),
             )  # fmt: skip
         return self._networks[name]
 
@@ -137,11 +146,18 @@ def dtype_for(name: str, folder: Path, plan: MemoryPlan) -> torch.dtype:
 
 
 def load_network(
-    name: str, folder: Path, *, spec: ModelSpec, dtype: torch.dtype | None, device: str = "cpu"
+    name: str,
+    folder: Path,
+    *,
+    spec: ModelSpec,
+    dtype: torch.dtype | None,
+    device: str = "cpu",
+    changes: Sequence[Change] = (),
 ) -> torch.nn.Module:
     """The network `name` ("text_encoder", "vae" or "transformer") from `folder`, for inference.
 
-    With None for `dtype`, and on the CPU, the weights stay mapped from the file and take no memory.
+    `changes` are merged into its weights. With None for `dtype`, and on the CPU, weights that are not
+    changed stay mapped from the file and take no memory.
 
     Raises:
         PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
@@ -153,7 +169,7 @@ def load_network(
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
     compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
-    state = _read_tensors(folder, name, dtype=dtype, device=device)
+    state = _read_tensors(folder, name, dtype=dtype, device=device, changes=changes)
     if name == "text_encoder":
         shared = next(state[key] for key in TIED if key in state)
         state |= dict.fromkeys(TIED, shared)
@@ -171,7 +187,7 @@ def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
 
 
 def _read_tensors(
-    folder: Path, name: str, *, dtype: torch.dtype | None, device: str
+    folder: Path, name: str, *, dtype: torch.dtype | None, device: str, changes: Sequence[Change]
 ) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
@@ -180,6 +196,7 @@ def _read_tensors(
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
+                    tensor = merged(key, tensor, changes)
                     wanted = tensor.dtype if dtype is None else kept_dtype(name, key, dtype)
                     state[modern(key, name)] = tensor.to(device=device, dtype=wanted)
         except SafetensorError as error:

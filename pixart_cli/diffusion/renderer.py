@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import torch
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import OFF
+from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.header import read_header
+from pixart_cli.diffusion.init_image import read_recorded_image
+from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
 from pixart_cli.diffusion.memory import encoding, is_out_of_memory
 from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
-from pixart_cli.diffusion.weights import Installed
+from pixart_cli.diffusion.weights import Installed, weight_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +46,7 @@ class NetworkRenderer:
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
     branches, so its pixels do not depend on what else is asked for in the call. The processes of a
     `crew` denoise together; all else is done here. What `cache` has of a prompt is not encoded again.
+    `files` are those that requests name, by their sha256.
     """
 
     def __init__(
@@ -48,13 +55,17 @@ class NetworkRenderer:
         installed: Installed,
         crew: Crew | None = None,
         cache: EmbedsCache | None = None,
+        files: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self.plan = plan
         self.installed = installed
+        self.files = dict(files)
         self._crew = crew
         self._cache = cache
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
+        self._changes: dict[str, tuple[Change, ...]] = {}
+        self._pictures: dict[str, Image] = {}
 
     def render(
         self, requests: Sequence[GenerationRequest], *, on_progress: ProgressCallback
@@ -62,10 +73,14 @@ class NetworkRenderer:
         """One `Rendering` a request, in order; all prompts are embedded first and the encoder freed.
 
         Raises:
-            PixartError: "weights-invalid", "out-of-memory", "picture-invalid", or "request-invalid" for a KV
-                compression other than the one that the weights were trained with.
+            PixartError: "weights-invalid", "out-of-memory", "picture-invalid", "request-invalid" for a KV
+                compression other than the one that the weights were trained with, "lora-missing",
+                "init-image-missing" or "init-image-invalid".
         """
         started = time.monotonic()
+        for request in requests:  # before the encoder, which takes longest to load
+            self.changes_of(request)
+            self._init_image(request)
         self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
         for index, request in enumerate(requests):
             yield self._render_one(request, index, on_progress, started)
@@ -105,6 +120,26 @@ class NetworkRenderer:
                     "Close other programs, choose a smaller model with --model, or try --device cpu.",
                 )
             self.plan = smaller
+
+    def changes_of(self, request: GenerationRequest) -> tuple[Change, ...]:
+        """The LoRAs of `request`, fitted to the transformer.
+
+        Raises:
+            PixartError: "lora-missing" or "weights-invalid".
+        """
+        if request.lora not in self._changes:
+            loras = recorded_files(read_recorded(request.lora), self.files)
+            paths = weight_files(self.installed.parts["transformer"]) if loras else []
+            model = {key: entry for path in paths for key, entry in read_header(path).items()}
+            self._changes[request.lora] = tuple(fit(lora, model) for lora in loras)
+        return self._changes[request.lora]
+
+    def _init_image(self, request: GenerationRequest) -> Image | None:
+        """The picture that `request` starts from, if any; the last one is kept for the next."""
+        sha256 = request.init_image
+        if sha256 and sha256 not in self._pictures:
+            self._pictures = {sha256: read_recorded_image(sha256, self.files.get(sha256))}
+        return self._pictures.get(sha256)
 
     def close(self) -> None:
         """Free the networks; the next call loads them again."""
@@ -156,13 +191,16 @@ class NetworkRenderer:
 
     def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
         parts = self._parts()
+        parts.adapt(self.changes_of(request))
         for step, name in enumerate(_LOADED[1:], start=2):
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
         embeds = tuple(self._embeds[text] for text in texts_of(request))
-        company = Company(self._crew, self.installed.name, self.plan, embeds)
-        return Cascade(parts, self.plan, self.installed.spec, embeds, company).draw(request, report)
+        company = Company(self._crew, self.installed.name, self.plan, embeds, self.files)
+        init_image = self._init_image(request)
+        cascade = Cascade(parts, self.plan, self.installed.spec, embeds, company, init_image)
+        return cascade.draw(request, report)
 
     def _deliver(self, drawn: Drawn, request: GenerationRequest, report: Report) -> tuple[Image, Fit]:
         pixels = drawn.pixels.numpy()
@@ -185,6 +223,7 @@ class NetworkRenderer:
             "delivered": [request.width, request.height],
             "resample": fit.to_dict(),
             **({} if self._crew is None else {"processes": self._crew.place.size}),
+            **({"lora": [each.to_dict() for each in self.changes_of(request)]} if request.lora else {}),
         }
 
     def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from pixart_cli.diffusion.forward import Forward
 if TYPE_CHECKING:
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
+    from pixart_cli.diffusion.schedulers import Tail
+
 StepCallback = Callable[[int, int], None]
 
 
@@ -83,18 +85,57 @@ def sample(
         generator: for rules whose steps draw noise, else None.
         on_step: told (done, total) after every step.
     """
+    return denoise(
+        _forward(transformer, embeds, latents, shortcuts), scheduler, scheduler.timesteps,
+        latents=latents * scheduler.init_noise_sigma, dtype=transformer.dtype,
+        guidance=Guidance(scale=guidance_scale, branches=len(embeds), until=shortcuts.guidance_until),
+        generator=generator, on_step=on_step,
+    )  # fmt: skip
+
+
+def sample_from(
+    transformer: PixArtTransformer2DModel,
+    tail: Tail,
+    *,
+    embeds: tuple[torch.Tensor, ...],
+    guidance_scale: float,
+    source: torch.Tensor,
+    generator: torch.Generator,
+    on_step: StepCallback,
+) -> torch.Tensor:
+    """Noise `source` as much as the first timestep of `tail` says and denoise it to the end; float32.
+
+    SDEdit (Meng et al. 2021, arXiv 2108.01073), as diffusers' image-to-image pipelines do it: the noise is
+    what the same seed draws for a picture without a source.
+
+    Args:
+        embeds: as in `sample`.
+        source: the encoded picture, scaled, (1, C, h, w) on the device that computes.
+        generator: draws the noise, on the CPU, and then that of the steps.
+        on_step: as in `sample`.
+    """
+    noise = torch.randn(source.shape, generator=generator, dtype=torch.float32).to(source.device)
+    return denoise(
+        _forward(transformer, embeds, source, EXACT), tail.scheduler, tail.timesteps,
+        latents=tail.scheduler.add_noise(source, noise, tail.timesteps[:1]), dtype=transformer.dtype,
+        guidance=Guidance(scale=guidance_scale, branches=len(embeds)),
+        generator=generator if tail.stochastic else None, on_step=on_step,
+    )  # fmt: skip
+
+
+def _forward(
+    transformer: PixArtTransformer2DModel,
+    embeds: tuple[torch.Tensor, ...],
+    latents: torch.Tensor,
+    shortcuts: Shortcuts,
+) -> Forward:
     device, dtype = latents.device, transformer.dtype
-    forward = Forward(
+    return Forward(
         transformer,
         [each.to(device, dtype) for each in embeds],
         micro_conditions(transformer, latents, dtype),
         cache=FirstBlockCache(shortcuts.first_block) if shortcuts.first_block > 0 else None,
     )
-    return denoise(
-        forward, scheduler, scheduler.timesteps, latents=latents * scheduler.init_noise_sigma, dtype=dtype,
-        guidance=Guidance(scale=guidance_scale, branches=len(embeds), until=shortcuts.guidance_until),
-        generator=generator, on_step=on_step,
-    )  # fmt: skip
 
 
 def denoise(

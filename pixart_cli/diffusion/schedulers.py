@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -71,6 +72,28 @@ class Tail:
     scheduler: Any
     timesteps: Any
     stochastic: bool
+
+
+def build_rest(
+    name: str, config: Mapping[str, Any], steps: int, strength: float, *, device: str = "cpu"
+) -> Tail:
+    """What is left of a schedule of `steps` for a picture to start from: its last `strength` x `steps`, one
+    at least. 1 is the whole, and starts at what is nearly noise.
+
+    "lcm" makes all of its `steps`, within the first `strength` of the timesteps that it was distilled at.
+    """
+    stochastic = RULES[name].stochastic
+    scheduler = build(name, config, steps, device=device)
+    if name == "lcm":
+        most = scheduler.config.num_train_timesteps
+        original = min(most, max(_LCM_STEPS, math.ceil(steps / strength)))
+        few = max(1, min(steps, int(original * strength)))
+        scheduler.set_timesteps(few, device=device, original_inference_steps=original, strength=strength)
+        return Tail(scheduler, scheduler.timesteps, stochastic)
+    first = len(scheduler.timesteps) - max(1, min(steps, round(steps * strength)))
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return Tail(scheduler, scheduler.timesteps[first:], stochastic)
 
 
 def build_tail(

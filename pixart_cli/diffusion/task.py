@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +31,8 @@ class Task:
         shapes: (L, C) of each text's embeddings, in the order of `sampling.sample`.
         embeds_dtype: their precision.
         stage: 0 for the base, then the number of the pass.
-        source: (1, C, H, W) of the latents that a pass begins with, empty for the base.
+        source: (1, C, H, W) of the latents that a pass or a base with an init image begins with, else empty.
+        files: by sha256, where the files lie that the request names.
     """
 
     request: GenerationRequest
@@ -40,6 +43,7 @@ class Task:
     embeds_dtype: str
     stage: int = 0
     source: tuple[int, ...] = ()
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -86,7 +90,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Joined:
-    """What a helper is given: links, the texts' embeddings and the picture to refine, if it is one."""
+    """What a helper is given: links, the texts' embeddings and the picture to begin with, if there is one."""
 
     links: Links
     embeds: tuple[torch.Tensor, ...]
@@ -97,9 +101,15 @@ class Company:
     """Those who denoise along with the process that leads: the other processes of `crew`, or nobody."""
 
     def __init__(
-        self, crew: Crew | None, model: str, plan: MemoryPlan, embeds: Sequence[torch.Tensor]
+        self,
+        crew: Crew | None,
+        model: str,
+        plan: MemoryPlan,
+        embeds: Sequence[torch.Tensor],
+        files: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self._crew, self._model, self._plan, self._embeds = crew, model, plan, embeds
+        self._files = {sha256: str(path.absolute()) for sha256, path in files.items()}
 
     @contextmanager
     def called(
@@ -121,6 +131,7 @@ class Company:
             yield None
             return
         task = Task.of(request, self._model, self._plan, dtype, self._embeds)
+        task = dataclasses.replace(task, files=self._files)
         if source is not None:
             task = dataclasses.replace(task, stage=stage, source=tuple(source.shape))
         self._crew.send(task.to_dict())

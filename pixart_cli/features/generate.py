@@ -5,26 +5,31 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from pixart_cli.core.catalog import ModelSpec, get_model, is_folder, spec_of_folder
 from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.lora import spell
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish, refuse_place
 from pixart_cli.core.refine import Pass, plan_passes
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.core.resolution import Bin, choose_bin
-from pixart_cli.core.settings import Job, Settings, naming_origin, resolve_requests
+from pixart_cli.core.settings import Inputs, Job, Settings, naming_origin, resolve_requests
 from pixart_cli.core.template import STDOUT, output_paths
 from pixart_cli.diffusion.device import MemoryPlan, plan, probe
 from pixart_cli.diffusion.embeds import embeds_cache
+from pixart_cli.diffusion.init_image import read_init_image
+from pixart_cli.diffusion.lora_file import find_lora
 from pixart_cli.diffusion.weights import installed_models, locate
 
 STANDARD_OUTPUT = Path(STDOUT)
+NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,8 @@ class Order:
     """One call of `gen`, worked out and not yet drawn: all jobs share model and size.
 
     `paths` are absolute, one a job, or `STANDARD_OUTPUT`. `bin` is the native size that is drawn.
-    `installed` says whether the model's weights are on this machine.
+    `installed` says whether the model's weights are on this machine; `files` where those lie that the
+    requests name by their sha256.
     """
 
     jobs: tuple[Job, ...]
@@ -41,6 +47,7 @@ class Order:
     bin: Bin
     plan: MemoryPlan
     installed: bool
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -68,11 +75,12 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
     """What `settings` ask for, to the last seed and file name. Loads no weights and writes nothing.
 
     Raises:
-        PixartError: for every mistake in the request, "device-unavailable", or "output-exists".
+        PixartError: for every mistake in the request, "device-unavailable", "output-exists", or as `gather`.
     """
     values = settings.values
     installed = installed_models()
-    jobs = resolve_requests(settings, prompts, installed=installed)
+    inputs, files = gather(settings)
+    jobs = resolve_requests(settings, prompts, installed=installed, inputs=inputs)
     with naming_origin(settings, "output"):
         paths = output_paths(values["output"], jobs, cwd=cwd)
     refuse_existing(paths, force=values["force"])
@@ -90,7 +98,27 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
             )
         ),
         installed=is_folder(request.model) or request.model in installed,
+        files=files,
     )
+
+
+def gather(settings: Settings) -> tuple[Inputs, dict[str, Path]]:
+    """The LoRAs and the init image that `settings` name: what a request says of them, and where they lie.
+
+    Raises:
+        PixartError: "lora-missing", "weights-invalid", "init-image-missing", "init-image-invalid", "disk", or
+            "usage" for a LoRA that is there twice.
+    """
+    with naming_origin(settings, "lora"):
+        loras = [find_lora(wish) for wish in settings.values["lora"]]
+        said = spell([lora.recorded for lora in loras])
+    files = {lora.recorded.sha256: lora.path for lora in loras}
+    place = settings.values["init_image"]
+    if place is None:
+        return Inputs(lora=said), files
+    with naming_origin(settings, "init_image"):
+        parent, _ = read_init_image(Path(place))
+    return Inputs(lora=said, parent=parent), files | {parent.sha256: Path(place)}
 
 
 def _of_one(memory_plan: MemoryPlan) -> MemoryPlan:
@@ -141,10 +169,13 @@ def try_folders(paths: Sequence[Path]) -> None:
             raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
 
 
-def network(model: str, memory_plan: MemoryPlan, *, cache_bytes: int = 0) -> Renderer:
+def network(
+    model: str, memory_plan: MemoryPlan, files: Mapping[str, Path] = NO_FILES, *, cache_bytes: int = 0
+) -> Renderer:
     """The networks of `model`, loaded when the first picture is asked for; with all processes there are.
 
     Args:
+        files: those that requests name, by their sha256.
         cache_bytes: how much of prompts' embeddings may be kept on disk, so as not to load the encoder again.
 
     Raises:
@@ -155,12 +186,12 @@ def network(model: str, memory_plan: MemoryPlan, *, cache_bytes: int = 0) -> Ren
 
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
     if here.alone:
-        return NetworkRenderer(memory_plan, installed, cache=cache)
+        return NetworkRenderer(memory_plan, installed, cache=cache, files=files)
     from pixart_cli.diffusion.crew import join
 
     crew = join(here)
     crew.own_device(memory_plan.device)
-    return NetworkRenderer(memory_plan, installed, crew, cache)
+    return NetworkRenderer(memory_plan, installed, crew, cache, files)
 
 
 def generate(
@@ -182,5 +213,5 @@ def generate(
 
 def png_of(rendering: Rendering, job: Job, metadata: Level) -> bytes:
     """The PNG file of `rendering`, with as much said in it as `metadata` asks for."""
-    texts = texts_for(rendering, size=job.size, preset=job.preset, level=metadata)
+    texts = texts_for(rendering, size=job.size, preset=job.preset, parent=job.parent, level=metadata)
     return encode(rendering.pixels, texts, dpi=job.size.dpi)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.init_image import check_init_image_of
 from pixart_cli.core.kv_compression import check_kv_compression
+from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.metadata import Record, read_record
 from pixart_cli.core.png import read_text
 from pixart_cli.core.privacy import scrub
@@ -21,6 +23,8 @@ from pixart_cli.core.rendering import ProgressCallback, Renderer, Rendering
 from pixart_cli.core.resolution import Size, choose_bin
 from pixart_cli.core.settings import Job
 from pixart_cli.diffusion.device import plan, probe
+from pixart_cli.diffusion.init_image import read_recorded_image
+from pixart_cli.diffusion.lora_file import cached_lora, find_lora
 from pixart_cli.features.generate import Order, png_of, spec_of
 
 if TYPE_CHECKING:
@@ -45,12 +49,29 @@ class Replay:
     order: Order
 
 
-def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tuple[Order, Record]:
+@dataclass(frozen=True, kw_only=True)
+class Supplies:
+    """The files that a record names by their sha256 alone, and that whoever replays it has to name.
+
+    `loras` are as for `gen`, scales left out; those in the hub's cache are found by their hash.
+    """
+
+    loras: tuple[str, ...] = ()
+    init_image: Path | None = None
+
+
+NO_SUPPLIES: Final = Supplies()
+
+
+def order_of(
+    path: Path, *, model: str | None, device: str, memory: str, supplies: Supplies = NO_SUPPLIES
+) -> tuple[Order, Record]:
     """What to draw, and the record that says so. `model` replaces the recorded one.
 
     Raises:
-        PixartError: "image-invalid", "metadata-missing", "metadata-invalid", "model-unknown", or
-            "request-invalid" when another `model` cannot do the recorded KV compression.
+        PixartError: "image-invalid", "metadata-missing", "metadata-invalid", "model-unknown",
+            "request-invalid" when another `model` cannot do what is recorded, "lora-missing" or
+            "init-image-missing" for a file that is not at hand, "init-image-invalid" for another picture.
     """
     record = read_record(path)
     request = record.request if model is None else dataclasses.replace(record.request, model=model)
@@ -61,9 +82,11 @@ def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tupl
     spec = spec_of(request.model)
     check_kv_compression(request.kv_compression, spec)
     check_refine_of(request.refine, spec)
+    if request.init_image:
+        check_init_image_of(spec)
     size = Size(request.width, request.height, dpi=record.output["dpi"], name=record.output["name"])
     order = Order(
-        jobs=(Job(request, size, record.output["preset"], 0),),
+        jobs=(Job(request, size, record.output["preset"], 0, parent=record.parent),),
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
@@ -71,8 +94,39 @@ def order_of(path: Path, *, model: str | None, device: str, memory: str) -> tupl
             probe(), spec, request.width, request.height, device=device, memory=memory, refine=request.refine
         ),
         installed=True,
+        files=_files(path, record, supplies),
     )
     return order, record
+
+
+def _files(path: Path, record: Record, supplies: Supplies) -> dict[str, Path]:
+    """Where the files lie that the request of the picture at `path` names."""
+    given = {lora.recorded.sha256: lora for lora in map(find_lora, supplies.loras)}
+    files = {}
+    for wanted in read_recorded(record.request.lora):
+        lora = given.pop(wanted.sha256, None)
+        place = cached_lora(wanted.sha256) if lora is None else lora.path
+        if place is None:
+            what = f"{path}: drawn with a LoRA that is not at hand, sha256 {wanted.sha256}"
+            raise PixartError("lora-missing", what, "Name its file with --lora.")
+        files[wanted.sha256] = place
+    for lora in given.values():
+        what = f"{path}: was not drawn with the LoRA {lora.name} (sha256 {lora.recorded.sha256})"
+        raise PixartError("usage", what, "Leave it out, or name the one that was used.")
+    return files | _init_image(path, record.request.init_image, supplies.init_image)
+
+
+def _init_image(path: Path, sha256: str, given: Path | None) -> dict[str, Path]:
+    if not sha256:
+        if given is not None:
+            what = f"{path}: was not drawn from an init image"
+            raise PixartError("usage", what, "Leave --init-image out.")
+        return {}
+    if given is None:
+        what = f"{path}: drawn from an init image that is not at hand, sha256 {sha256}"
+        raise PixartError("init-image-missing", what, "Name its file with --init-image.")
+    read_recorded_image(sha256, given)
+    return {sha256: given}
 
 
 def replay(

@@ -1,7 +1,6 @@
 """`pixart gen`: what is drawn, named, printed and refused."""
 
 import io
-import json
 import os
 
 import pytest
@@ -11,7 +10,6 @@ from pixart_cli.cli.app import run
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import read_record
 from pixart_cli.core.options import SETTINGS
-from pixart_cli.core.request import MAX_PROMPT_BYTES
 
 SMALL = ("-r", "64x48")
 
@@ -24,20 +22,6 @@ def test_a_picture_is_drawn_named_and_printed(pixart, tmp_path):
     with Image.open(tmp_path / "a-red-sun-7.png") as picture:
         assert picture.size == (64, 48)
     assert read_record(tmp_path / "a-red-sun-7.png").request.prompt == "a red sun"
-
-
-def test_three_screens_are_drawn_and_the_loss_is_told(pixart, tmp_path):
-    ran = pixart("gen", "sun", "-r", "triple", "-o", "x.png")
-    assert ran.code == 0
-    with Image.open(tmp_path / "x.png") as picture:
-        assert picture.size == (5760, 1080)
-    assert "warning: 5760x1080 is cut from a picture of" in ran.err
-    assert "25% of what is drawn is lost" in ran.err
-
-
-@pytest.mark.parametrize("size", ["4k", "duhd", "phone", "11x17in"])
-def test_sizes_near_a_trained_one_lose_nothing_worth_a_warning(pixart, size):
-    assert pixart("gen", "sun", "-r", size, "--dry-run", "--json").json["warnings"] == []
 
 
 def test_a_random_seed_is_printed_and_recorded(pixart, tmp_path):
@@ -90,12 +74,6 @@ def test_json_is_one_document_of_the_contract(pixart, tmp_path):
 
 def test_a_warning_is_said_once(pixart):
     assert pixart("gen", "zeppelin", *SMALL, "-n", 3).err.count("never taught") == 1
-
-
-def test_the_default_model_is_named_with_the_way_to_a_larger_one(pixart):
-    assert "hint: mini, the built-in model" in pixart("gen", "sun", *SMALL).err
-    assert "hint" not in pixart("gen", "moon", *SMALL, "-m", "mini").err
-    assert "models pull sigma-1024" in pixart("gen", "sea", *SMALL).err
 
 
 def test_dry_run_draws_and_writes_nothing(pixart, stand_in, tmp_path):
@@ -276,40 +254,6 @@ def test_every_short_option_is_there(pixart, short):
 
 
 # Streams, in a process of its own: --dry-run draws nothing, and reads the prompt all the same.
-
-
-@pytest.mark.parametrize("data", [b"a red sun", b"\xef\xbb\xbfa red sun\r\n", b"\n a red sun \n\n"])
-def test_a_dash_reads_one_prompt_from_standard_input(shell, data):
-    done = shell("gen", "-", "--dry-run", "--json", input=data)
-    assert json.loads(done.stdout)["images"][0]["request"]["prompt"] == "a red sun"
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", b"empty"),
-        (b"caf\xe9", b"not valid UTF-8 at byte 3"),
-        (b"x" * (MAX_PROMPT_BYTES + 100), b"more than"),
-    ],
-)
-def test_a_bad_prompt_on_standard_input_is_refused(shell, data, words):
-    done = shell("gen", "-", "--dry-run", input=data)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert words in done.stderr
-
-
-def test_standard_input_is_read_only_for_a_dash(shell):
-    reader, writer = os.pipe()  # never written to, never closed: reading it would wait for ever
-    done = shell("gen", "sun", "--dry-run", stdin=reader)
-    os.close(reader), os.close(writer)
-    assert done.returncode == 0
-    assert shell("gen", "-", "-", "--dry-run").returncode == 2
-
-
-def test_standard_input_that_cannot_be_read_is_a_sentence(shell, tmp_path):
-    with (tmp_path / "x").open("wb") as write_only:
-        done = shell("gen", "-", "--dry-run", stdin=write_only)
-    assert (done.returncode, b"standard input cannot be read" in done.stderr) == (2, True)
 
 
 def test_a_name_that_the_system_cannot_spell_is_refused(shell, tmp_path):

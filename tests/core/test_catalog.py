@@ -139,6 +139,21 @@ def test_a_folder_of_the_older_kind_and_of_a_short_tokenizer(tmp_path: Path) -> 
     assert spec_of_folder(short).max_tokens == 64
 
 
+def test_a_folder_of_few_steps_is_known_by_its_scheduler_or_by_name(tmp_path: Path) -> None:
+    lcm = model_folder(tmp_path / "lcm", {"sample_size": 128})
+    (lcm / "scheduler").mkdir()
+    (lcm / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "LCMScheduler"}')
+    spec = spec_of_folder(lcm)
+    assert (spec.default_steps, spec.default_guidance, spec.default_scheduler) == (4, 1.0, "lcm")
+    assert (spec.refine, spec.distilled) == (None, True)
+    dmd = model_folder(tmp_path / "dmd", {"sample_size": 64}, {"_pixart_model": "dmd"})
+    assert (spec_of_folder(dmd).default_steps, spec_of_folder(dmd).timesteps) == (1, (400,))
+    for name in ("evil", ["dmd"], 3):
+        with pytest.raises(PixartError, match="_pixart_model") as caught:
+            spec_of_folder(model_folder(tmp_path / "evil", {"sample_size": 64}, {"_pixart_model": name}))
+        assert caught.value.code == "weights-invalid"
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -23,7 +23,10 @@ def test_names_and_keys_are_unique() -> None:
 
 def test_defaults_pass_their_own_check() -> None:
     checked = {field.key: field.check(field.default) for field in FIELDS if field.default is not None}
-    assert checked == {"negative": "", "kv_compression": "off", "refine": "off"}
+    assert checked == {
+        "negative": "", "kv_compression": "off", "refine": "off", "lora": "", "init_image": "",
+        "strength": 1.0,
+    }  # fmt: skip
 
 
 def test_a_whole_number_is_a_number_where_fractions_are_wanted() -> None:

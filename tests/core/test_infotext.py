@@ -42,7 +42,13 @@ REQUESTS = st.builds(
     scheduler=st.sampled_from(SCHEDULERS),
     seed=st.integers(0, 2**63 - 1),
     kv_compression=st.sampled_from(["off", "auto", "2", "8"]),
+    lora=st.sampled_from(["", "a" * 64 + ":0.5", f"{'a' * 64}:1.0+{'b' * 64}:-0.5"]),
 )
+
+
+USUAL = {
+    name: field.default for name, field in BY_NAME.items() if field.default is not None
+}  # left out of the text
 
 
 def record(request: GenerationRequest) -> Record:
@@ -76,27 +82,37 @@ def test_reads_as_a1111_users_know_it() -> None:
     )
 
 
+def test_files_are_named_by_the_first_digits_of_their_hashes() -> None:
+    asked = request(lora=f"{'a' * 64}:0.5+{'b' * 64}:1.0", init_image="c" * 64, strength=0.6)
+    line = infotext.write(record(asked)).split("\n")[1]
+    for item in ("Lora: aaaaaaaaaaaa 0.5+bbbbbbbbbbbb 1.0", "Init image: cccccccccccc"):
+        assert f", {item}, " in line
+    found = infotext.parse(infotext.write(record(asked)))
+    assert (found["strength"], found["Init image"]) == (0.6, "c" * 12)
+    assert "Denoising strength" not in infotext.write(record(request()))
+
+
 def test_every_scheduler_has_a_sampler_name_of_its_own() -> None:
     assert set(infotext.SAMPLERS) == set(SCHEDULERS)
     assert len(set(infotext.SAMPLERS.values())) == len(SCHEDULERS)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(REQUESTS)
 @example(request(prompt="Negative prompt:", negative_prompt="Negative prompt: x"))
 def test_what_is_written_parses_to_the_same_request(asked: GenerationRequest) -> None:
     found = infotext.parse(infotext.write(record(asked)))
     assert ascii_colons(found["prompt"]) == ascii_colons(kept(asked.prompt))
     assert ascii_colons(found["negative_prompt"]) == ascii_colons(kept(asked.negative_prompt))
-    names = set(BY_NAME) - {"prompt", "negative_prompt", "model", "kv_compression", "refine"}
+    names = set(BY_NAME) - {"prompt", "negative_prompt", "model"} - set(USUAL)
     assert {name: found[name] for name in names} == {name: getattr(asked, name) for name in names}
-    assert found.get("kv_compression", "off") == asked.kv_compression
-    assert found.get("refine", "off") == asked.refine
+    for name in ("kv_compression", "refine", "strength"):
+        assert found.get(name, USUAL[name]) == getattr(asked, name)
     assert kept(asked.model.translate(dict.fromkeys(map(ord, ',:"'), " "))) == found["model"]
     assert found["Version"].startswith("pixart ")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(REQUESTS)
 def test_an_independent_reader_sees_the_same(asked: GenerationRequest) -> None:
     data = encode(Image.new("RGB", (1, 1)), [("parameters", infotext.write(record(asked)))], dpi=None)

@@ -17,6 +17,7 @@ from pixart_cli import __version__
 from pixart_cli.core import infotext, metadata
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import FIELDS, MAX_PROMPT_BYTES
+from pixart_cli.core.init_image import Parent
 from pixart_cli.core.png import encode, read_text
 from pixart_cli.core.rendering import Rendering
 from pixart_cli.core.request import GenerationRequest
@@ -34,6 +35,10 @@ def values_of(field: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(field.choices)
     if field.name == "refine":
         return st.sampled_from(REFINES) | st.floats(0.05, 4).map(lambda strength: f"{strength:.3f}")
+    if field.name == "lora":
+        return st.sampled_from(["", "a" * 64 + ":1.0", f"{'a' * 64}:0.5+{'b' * 64}:-0.25"])
+    if field.name == "init_image":
+        return st.sampled_from(["", "c" * 64])
     if field.kind is str:
         text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
         return text.filter(str.strip) if field.default is None else text
@@ -45,7 +50,7 @@ def values_of(field: Any) -> st.SearchStrategy[Any]:
 REQUESTS = st.fixed_dictionaries(
     {field.name: values_of(field) for field in FIELDS if field.name != "model"}
     | {"model": st.sampled_from(["mini", "sigma-1024"])}
-).map(GenerationRequest.from_dict)
+).map(lambda values: GenerationRequest(**values | ({} if values["init_image"] else {"strength": 1.0})))
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -205,6 +210,34 @@ def test_the_title_is_the_beginning_of_the_prompt(prompt: str, title: str) -> No
     assert texts["Description"] == prompt
 
 
+def test_a_picture_made_from_another_names_it(tmp_path: Path) -> None:
+    asked = request(init_image="a" * 64, strength=0.6)
+    ours, foreign = Parent(sha256="a" * 64, fingerprint="b" * 64), Parent(sha256="a" * 64)
+    for parent, source in ((ours, "/trained"), (foreign, "/compositeWithTrained")):
+        for level in ("full", "minimal"):
+            texts = metadata.texts_for(rendering(asked), size=POSTER, preset=None, parent=parent, level=level)
+            assert f"{source}AlgorithmicMedia" in dict(texts)["XML:com.adobe.xmp"]
+        texts = metadata.texts_for(rendering(asked), size=POSTER, preset=None, parent=parent)
+        assert metadata.load(dict(texts)["pixart"], source="x").parent == parent
+        assert json.loads(dict(texts)["pixart"])["parent"] == parent.to_dict()
+    assert "parent" not in json.loads(
+        metadata.dump(metadata.record_of(rendering(), size=POSTER, preset=None))
+    )
+
+
+def test_a_fingerprint_is_found_where_it_is_and_believed(tmp_path: Path) -> None:
+    written(tmp_path / "full.png", rendering())
+    written(tmp_path / "minimal.png", rendering(), level="minimal")
+    written(tmp_path / "none.png", rendering(), level="none")
+    found = {name: metadata.fingerprint_in(tmp_path / f"{name}.png") for name in ("full", "minimal", "none")}
+    assert found == {"full": request().fingerprint, "minimal": request().fingerprint, "none": None}
+    (tmp_path / "text.png").write_text("no picture")
+    assert metadata.fingerprint_in(tmp_path / "text.png") is None
+    texts = [("pixart", changed(lambda data: data["request"].update(seed=8)))]
+    (tmp_path / "edited.png").write_bytes(encode(Image.new("RGB", (1, 1)), texts, dpi=None))
+    assert metadata.fingerprint_in(tmp_path / "edited.png") is None
+
+
 def test_provenance_must_be_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         metadata.texts_for(rendering(provenance={"x": math.nan}), size=POSTER, preset=None)
@@ -249,6 +282,11 @@ def test_a_request_from_before_a_field_existed_keeps_its_fingerprint() -> None:
         (lambda d: d.update(output={"dpi": True}), "output"),
         (lambda d: d.update(output={"dpi": 1e9}), "output"),
         (lambda d: d.update(output={"name": 5}), "output"),
+        (lambda d: d.update(parent=[]), "wrong parent"),
+        (lambda d: d.update(parent={}), "wrong parent"),
+        (lambda d: d.update(parent={"sha256": "x"}), "wrong parent"),
+        (lambda d: d.update(parent={"sha256": "a" * 64, "path": "/home"}), "wrong parent"),
+        (lambda d: d.update(parent={"sha256": "a" * 64}), "request and parent disagree"),
         (lambda d: d["provenance"].update(x="\ud800"), "JSON"),
         (lambda d: d["provenance"].update(x=math.inf), "JSON"),
     ],

@@ -12,7 +12,8 @@ from pixart_cli.core.fields import BY_KEY
 from pixart_cli.core.options import BY_SETTING, PRESET_SETTINGS, PROMPT, SETTINGS, read_mapping
 
 OPTIONS = (
-    "preset res model seed count negative steps guidance scheduler kv_compression refine output force "
+    "preset res model seed count negative steps guidance scheduler kv_compression refine lora "
+    "init_image strength output force "
     "metadata device memory prompt_cache offline yes json print0 quiet progress dry_run"
 )
 
@@ -36,7 +37,7 @@ def test_pixel_settings_follow_the_fields() -> None:
 def test_a_preset_describes_a_picture_and_not_a_run() -> None:
     assert set(PRESET_SETTINGS) == {
         "res", "model", "seed", "negative", "steps", "guidance", "scheduler", "kv_compression", "refine",
-        "output", "prompt",
+        "lora", "strength", "output", "prompt",
     }  # fmt: skip
 
 
@@ -50,6 +51,7 @@ GOOD = [
     ("negative", ""), ("steps", 1), ("guidance", 1.5), ("scheduler", "lcm"), ("kv_compression", "off"),
     ("kv_compression", "auto"), ("kv_compression", "8"),
     ("refine", "auto"), ("refine", "direct"), ("refine", "3"), ("refine", "0.75"),
+    ("lora", ("a.safetensors:0.8", "b")), ("lora", ()), ("init_image", "x.png"), ("strength", 1.0),
     ("output", "out/"), ("output", "-"), ("force", True), ("metadata", "none"), ("device", "cuda:3"),
     ("device", "mps"), ("memory", "low"), ("progress", "plain"),
 ]  # fmt: skip
@@ -71,6 +73,11 @@ BAD = [
     ("output", "", "output-invalid"), ("output", "a\x00b", "output-invalid"),
     ("output", "x" * 5000, "output-invalid"), ("force", "yes", "usage"), ("force", 1, "usage"),
     ("metadata", "some", "request-invalid"), ("device", "tpu", "usage"), ("device", "cuda:", "usage"),
+    ("lora", 3, "request-invalid"), ("lora", ["a", 3], "request-invalid"),
+    ("lora", "\x00", "request-invalid"),
+    ("lora", ["a"] * 17, "request-invalid"), ("init_image", "", "usage"), ("init_image", "a\x00", "usage"),
+    ("strength", 0.0, "request-invalid"), ("strength", 1.01, "request-invalid"),
+    ("strength", "much", "request-invalid"),
     ("colour", "red", "usage"),
 ]  # fmt: skip
 
@@ -89,6 +96,16 @@ def test_files_have_a_code_of_their_own(key: str, value: Any, code: str) -> None
         read_mapping({key: value}, source="x.toml:3", code="config-invalid")
     assert caught.value.code == "config-invalid"
     assert caught.value.message.startswith("x.toml:3: ")
+
+
+def test_loras_may_be_written_as_one_or_as_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    setting = BY_SETTING["lora"]
+    assert setting.check("a:0.5", source="here") == ("a:0.5",)
+    assert setting.check(["a", " b "], source="here") == ("a", "b")
+    assert setting.read("a:0.5; b;", source="PIXART_LORA") == ("a:0.5", "b")
+    assert setting.check("~/a:2", source="here") == (f"{tmp_path}/a:2",)
+    assert BY_SETTING["init_image"].check("~/x.png", source="here") == f"{tmp_path}/x.png"
 
 
 def test_a_ratio_may_be_written_as_a_number() -> None:

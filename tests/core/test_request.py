@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import MAX_PROMPT_BYTES, MAX_SIDE, SCHEDULERS
+from pixart_cli.core.fields import BY_NAME, MAX_PROMPT_BYTES, MAX_SIDE, SCHEDULERS
 from pixart_cli.core.request import GenerationRequest, check_text, refuse_unknown
 
 VALUES: dict[str, Any] = {
@@ -49,9 +49,12 @@ def test_the_fingerprint_is_stable_and_tells_every_field_apart() -> None:
     changes = {
         "prompt": "b", "negative_prompt": "c", "model": "lcm", "width": 32, "height": 32, "seed": 8,
         "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "lcm", "kv_compression": "2",
+        "refine": "2", "lora": "a" * 64 + ":1.0", "init_image": "a" * 64,
     }  # fmt: skip
     others = {dataclasses.replace(request, **{name: value}).fingerprint for name, value in changes.items()}
-    assert len(others | {request.fingerprint}) == len(changes) + 1
+    others.add(dataclasses.replace(request, init_image="a" * 64, strength=0.5).fingerprint)
+    assert len(others | {request.fingerprint}) == len(changes) + 2
+    assert {*changes, "strength"} == set(BY_NAME)
 
 
 def test_an_int_and_a_float_guidance_are_one_request() -> None:
@@ -71,6 +74,11 @@ def test_a_request_cannot_be_changed() -> None:
         ({"seed": "7"}, "request-invalid"),
         ({"kv_compression": "1"}, "request-invalid"),
         ({"kv_compression": 2}, "request-invalid"),
+        ({"lora": "a" * 64}, "request-invalid"),
+        ({"lora": "mine.safetensors:1.0"}, "request-invalid"),
+        ({"init_image": "x.png"}, "request-invalid"),
+        ({"strength": 0.5}, "request-invalid"),
+        ({"init_image": "a" * 64, "strength": 0.0}, "request-invalid"),
         ({"prompt": " \n"}, "prompt-invalid"),
         ({"prompt": "a\x00b"}, "prompt-invalid"),
         ({"negative_prompt": "\ud800"}, "prompt-invalid"),

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.init_image import Parent
 from pixart_cli.core.settings import (
     SETTINGS,
+    Inputs,
     Settings,
     from_environment,
     lay_over,
@@ -109,13 +111,15 @@ def test_a_missing_file_sets_nothing_but_a_dangling_link_is_told(tmp_path: Path)
 def test_every_setting_can_come_from_the_environment() -> None:
     examples = {
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
-        "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8", "output": "out/",
+        "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8",
+        "lora": ("a:0.5",), "init_image": "x.png", "strength": 0.4, "output": "out/",
         "force": True, "metadata": "none", "device": "cpu", "memory": "low", "prompt_cache": 0,
         "offline": True, "yes": False, "json": True, "print0": True, "quiet": True, "progress": "none",
         "dry_run": True,
     }  # fmt: skip
     assert set(examples) == {setting.key for setting in SETTINGS}
-    environ = {f"PIXART_{key.upper()}": str(value) for key, value in examples.items()}
+    texts = {key: value[0] if key == "lora" else str(value) for key, value in examples.items()}
+    environ = {f"PIXART_{key.upper()}": text for key, text in texts.items()}
     assert from_environment(environ) == examples
 
 
@@ -151,9 +155,30 @@ def test_what_is_asked_for_is_kept(home: Path) -> None:
     assert job.request.to_dict() == {
         "prompt": "a red sun", "negative_prompt": "fog", "model": "sigma-2k", "width": 3579, "height": 5031,
         "num_inference_steps": 9, "guidance_scale": 0.0, "scheduler": "ddim", "seed": 0,
-        "kv_compression": "off", "refine": "auto",
+        "kv_compression": "off", "refine": "auto", "lora": "", "init_image": "", "strength": 1.0,
     }  # fmt: skip
     assert (job.size.dpi, job.size.bleed_mm, job.size.name) == (300.0, 3.0, "a3")
+
+
+def test_files_are_named_by_their_hash(home: Path) -> None:
+    parent = Parent(sha256="a" * 64, fingerprint="b" * 64)
+    inputs = Inputs(lora="c" * 64 + ":0.5", parent=parent)
+    (job,) = resolve_requests(over(home), ["a"], installed=["mini"], inputs=inputs)
+    assert (job.request.lora, job.request.init_image) == (inputs.lora, parent.sha256)
+    assert (job.request.strength, job.parent) == (0.6, parent)
+    (job,) = resolve_requests(over(home, {"strength": 0.3}), ["a"], installed=["mini"], inputs=inputs)
+    assert job.request.strength == 0.3
+
+
+def test_a_strength_needs_an_init_image_and_a_model_that_starts_from_one(home: Path) -> None:
+    with pytest.raises(PixartError, match="there is none") as caught:
+        resolve(home, {"strength": 0.3})
+    assert caught.value.code == "usage"
+    inputs = Inputs(parent=Parent(sha256="a" * 64))
+    with pytest.raises(PixartError, match="dmd cannot start from an init image") as caught:
+        resolve_requests(over(home, {"model": "dmd"}), ["a"], installed=[], inputs=inputs)
+    assert caught.value.code == "request-invalid"
+    assert resolve_requests(over(home, {"model": "lcm"}), ["a"], installed=[], inputs=inputs)
 
 
 def test_refining_may_be_written_as_a_word_or_a_number(home: Path) -> None:

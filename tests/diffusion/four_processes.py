@@ -20,12 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from pixart_cli.core.crew import Place, place
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.lora import spell
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.crew import Crew
@@ -33,11 +35,14 @@ from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.first_block_cache import FirstBlockCache
 from pixart_cli.diffusion.forward import ALL, NONE, Forward
 from pixart_cli.diffusion.helper import assist
+from pixart_cli.diffusion.init_image import read_init_image
 from pixart_cli.diffusion.links import Links
+from pixart_cli.diffusion.lora_file import find_lora
 from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.sampling import Shortcuts, draw_noise, sample
 from pixart_cli.diffusion.weights import locate
+from tests.toy_lora import save_lora
 from tests.toy_model import toy_transformer
 
 NOTHING = {"resolution": None, "aspect_ratio": None}
@@ -213,6 +218,7 @@ def drawn(here: Place, store: Any, folder: Path) -> dict[str, Any]:
         "processes": [facts.get("processes") for _, facts in (*alone[:1], *together)],
         "passes": [len(facts["refine"]) for _, facts in together],
         "memory": renderer.plan.offload,
+        "files": with_files(folder, base, crew),
         "overflown": overflown(folder, base, crew),
         "unlocated": unlocated(folder, base, crew),
     }
@@ -224,6 +230,32 @@ def pictures(renderer: NetworkRenderer, requests: list[GenerationRequest]) -> li
     """(pixels, provenance) of each request."""
     found = renderer.render(requests, on_progress=lambda _: None)
     return [(np.asarray(each.pixels).astype(int), each.provenance) for each in found]
+
+
+def with_files(folder: Path, base: GenerationRequest, crew: Crew) -> list[Any]:
+    """How far pictures with an init image, and a LoRA too, are off; how far from each other; processes."""
+    lora = find_lora(str(save_lora(folder.with_name("lora.safetensors"), toy_lora(folder))))
+    picture = folder.with_name("init.png")
+    Image.linear_gradient("L").resize((128, 512)).save(picture)
+    parent, _ = read_init_image(picture)
+    files = {lora.recorded.sha256: lora.path, parent.sha256: picture}
+    plain = dataclasses.replace(base, init_image=parent.sha256, strength=0.7)
+    both = dataclasses.replace(plain, lora=spell([lora.recorded]))
+    alone, together = (
+        pictures(NetworkRenderer(PLAN, locate(str(folder)), each, files), [plain, both])
+        for each in (None, crew)
+    )
+    apart = [int(np.abs(one[0] - other[0]).max()) for one, other in zip(alone, together, strict=True)]
+    return [*apart, int(np.abs(together[0][0] - together[1][0]).max()), together[1][1]["processes"]]
+
+
+def toy_lora(folder: Path) -> dict[str, torch.Tensor]:
+    """A LoRA for the toy in `folder`."""
+    state = load_file(next((folder / "transformer").glob("*.safetensors")))
+    generator = torch.Generator().manual_seed(0)
+    out, into = state["proj_out.weight"].shape
+    down, up = torch.randn(2, into, generator=generator), torch.randn(out, 2, generator=generator)
+    return {"proj_out.lora_A.weight": down, "proj_out.lora_B.weight": up}
 
 
 def exhausted(once: bool) -> Callable[..., None]:

@@ -22,6 +22,13 @@ def test_what_overflows_in_half_is_drawn_again_by_all(four_processes):
     assert apart <= 1
 
 
+def test_a_lora_and_an_init_image_are_everyones(four_processes):
+    from_image, with_lora, between, processes = four_processes[0]["files"]
+    assert max(from_image, with_lora) <= 1
+    assert between > 10
+    assert processes == 4
+
+
 def test_weights_that_a_helper_lacks_are_the_leaders_error(four_processes):
     assert four_processes[0]["unlocated"][0] in ("model-unknown", "model-missing", "weights-invalid")
 

@@ -14,12 +14,15 @@ from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPi
 from safetensors.torch import load_file, save_file
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.lora import spell
 from pixart_cli.diffusion.device import RUNGS
 from pixart_cli.diffusion.embeds import EmbedsCache, kept
+from pixart_cli.diffusion.lora_file import find_lora
 from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.sampling import draw_noise
 from pixart_cli.diffusion.weights import locate
-from tests.toy_model import build_toy_model
+from tests.toy_lora import MODULES, matrices, save_lora, spelled
+from tests.toy_model import build_toy_model, toy_transformer
 
 
 def draw(plan, installed, *requests):
@@ -135,6 +138,51 @@ def test_kv_compression_draws_another_picture_and_is_recorded(toy, cpu_plan, req
     assert all(np.array_equal(pixels_of(pooled), pixels_of(other)) for other in (auto, again))
     assert np.array_equal(pixels_of(off), pixels_of(last))
     assert not np.array_equal(pixels_of(off), pixels_of(pooled))
+
+
+def test_a_lora_changes_the_picture_and_is_recorded_by_its_hash(toy, cpu_plan, request_for, tmp_path):
+    path = save_lora(tmp_path / "mine.safetensors", spelled(matrices(toy_transformer()), "kohya", 2.0))
+    lora = find_lora(f"{path}:0.5")
+    renderer = NetworkRenderer(cpu_plan, toy, files={lora.recorded.sha256: path})
+    asked = [request_for(lora=text) for text in ("", spell([lora.recorded]), "")]
+    plain, changed, again = renderer.render(asked, on_progress=lambda event: None)
+    assert np.array_equal(pixels_of(plain), pixels_of(again))
+    assert not np.array_equal(pixels_of(plain), pixels_of(changed))
+    recorded = {"sha256": lora.recorded.sha256, "scale": 0.5, "layers": len(MODULES)}
+    assert changed.provenance["lora"] == [recorded]
+    assert "lora" not in plain.provenance
+    assert str(path) not in json.dumps(changed.provenance)
+    for offload in ("offload", "low"):
+        plan = dataclasses.replace(cpu_plan, device="cpu:0", offload=offload)
+        other = NetworkRenderer(plan, toy, files=renderer.files)
+        (rendering,) = other.render(asked[1:2], on_progress=lambda event: None)
+        assert np.array_equal(pixels_of(rendering), pixels_of(changed))
+
+
+def test_a_lora_that_does_not_fit_is_refused_before_anything_is_loaded(toy, cpu_plan, request_for, tmp_path):
+    wide = {"proj_out.lora_A.weight": torch.ones(2, 1152), "proj_out.lora_B.weight": torch.ones(32, 2)}
+    lora = find_lora(str(save_lora(tmp_path / "wide.safetensors", wide)))
+    request, files = request_for(lora=spell([lora.recorded])), {lora.recorded.sha256: lora.path}
+    for given, code in ((files, "weights-invalid"), ({}, "lora-missing")):
+        events = []
+        with pytest.raises(PixartError) as caught:
+            list(NetworkRenderer(cpu_plan, toy, files=given).render([request], on_progress=events.append))
+        assert (caught.value.code, events) == (code, [])
+
+
+def test_a_lora_is_there_again_after_memory_ran_out(toy, cpu_plan, request_for, tmp_path):
+    lora = find_lora(str(save_lora(tmp_path / "x.safetensors", spelled(matrices(toy_transformer()), "peft"))))
+    files, request = {lora.recorded.sha256: lora.path}, request_for(lora=spell([lora.recorded]))
+    (before,) = NetworkRenderer(cpu_plan, toy, files=files).render([request], on_progress=lambda event: None)
+    renderer = NetworkRenderer(cpu_plan, toy, files=files)
+    list(renderer.render([request_for(num_inference_steps=1)], on_progress=lambda event: None))
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(Exhausted(MemoryError(), 1))
+    try:
+        (after,) = renderer.render([request], on_progress=lambda event: None)
+    finally:
+        hook.remove()
+    assert renderer.plan.offload == "offload"
+    assert np.array_equal(pixels_of(before), pixels_of(after))
 
 
 def test_a_model_trained_with_compression_draws_with_its_own(tmp_path, cpu_plan, request_for):

@@ -78,6 +78,37 @@ def test_reads_what_diffusers_saves(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(schedulers.RULES))
+@pytest.mark.parametrize("strength", [0.001, 0.1, 0.35, 0.6, 1.0])
+@pytest.mark.parametrize("steps", [1, 4, 20, 1000])
+def test_a_rest_is_the_end_of_a_whole_schedule(name, strength, steps):
+    rest = schedulers.build_rest(name, CONFIG, steps, strength)
+    timesteps = [float(timestep) for timestep in rest.timesteps]
+    assert timesteps == sorted(timesteps, reverse=True)
+    assert rest.stochastic == schedulers.RULES[name].stochastic
+    if name == "lcm":
+        assert 1 <= len(timesteps) <= steps
+        assert timesteps[0] < 1000 * strength
+    else:
+        whole = schedulers.build(name, CONFIG, steps).timesteps
+        assert len(timesteps) == max(1, round(steps * strength))
+        assert timesteps == [float(timestep) for timestep in whole[-len(timesteps) :]]
+
+
+@pytest.mark.parametrize("name", ["dpm++", "euler", "ddim", "unipc", "dpm++-sde", "euler-a", "lcm"])
+def test_a_rest_finds_its_way_back_with_the_true_noise(name):
+    rest = schedulers.build_rest(name, CONFIG, 10, 0.5)
+    source = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    latents = rest.scheduler.add_noise(source, noise, rest.timesteps[:1])
+    for timestep in rest.timesteps:
+        inputs = rest.scheduler.scale_model_input(latents, timestep)
+        at = alpha_bar(timestep)
+        told = ((inputs - at.sqrt() * source) / (1 - at).sqrt()).float()
+        latents = rest.scheduler.step(told, timestep, latents, return_dict=False)[0]
+    assert torch.allclose(latents, source, atol=0.05)
+
+
+@pytest.mark.parametrize("name", sorted(schedulers.RULES))
 @pytest.mark.parametrize("strength", [0.3, 0.6, 1.0, 2.0])
 def test_a_tail_begins_at_its_strength_and_ends_at_the_end(name, strength):
     tail = schedulers.build_tail(name, CONFIG, 6, strength)

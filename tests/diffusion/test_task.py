@@ -3,9 +3,10 @@
 import dataclasses
 import json
 
+import pytest
 import torch
 
-from pixart_cli.diffusion.task import Task
+from pixart_cli.diffusion.task import Company, Task
 
 
 def test_a_task_survives_the_journey(cpu_plan, request_for):
@@ -15,6 +16,21 @@ def test_a_task_survives_the_journey(cpu_plan, request_for):
     assert (task.dtype, task.embeds_dtype) == ("float16", "bfloat16")
     order = json.loads(json.dumps(task.to_dict() | {"links": "1/links"}))
     assert Task.from_dict(order) == task
+
+
+def test_a_company_says_where_the_files_lie(cpu_plan, request_for, tmp_path):
+    class Told:
+        place = None
+
+        def send(self, order):
+            self.order = order
+            raise InterruptedError
+
+    told, embeds = Told(), [torch.zeros(2, 16)]
+    company = Company(told, "toy", cpu_plan, embeds, {"a" * 64: tmp_path / "x"})
+    with pytest.raises(InterruptedError), company.called(request_for(), torch.float32):
+        pass
+    assert Task.from_dict(told.order).files == {"a" * 64: str(tmp_path / "x")}
 
 
 def test_a_pass_says_what_it_begins_with(cpu_plan, request_for):
