@@ -242,7 +242,7 @@ def with_files(folder: Path, base: GenerationRequest, crew: Crew) -> list[Any]:
     plain = dataclasses.replace(base, init_image=parent.sha256, strength=0.7)
     both = dataclasses.replace(plain, lora=spell([lora.recorded]))
     alone, together = (
-        pictures(NetworkRenderer(PLAN, locate(str(folder)), each, files), [plain, both])
+        pictures(NetworkRenderer(PLAN, locate(str(folder)), each, files=files), [plain, both])
         for each in (None, crew)
     )
     apart = [int(np.abs(one[0] - other[0]).max()) for one, other in zip(alone, together, strict=True)]
