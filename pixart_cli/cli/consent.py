@@ -58,7 +58,7 @@ def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str,
         hint = f"Go online (no --offline, no HF_HUB_OFFLINE), or draw with what is here: {_installed()}."
         what = missing or f"{spec.name} was never compared with the hub, and the network is not to be used"
         raise PixartError("model-missing", what, hint)
-    if missing and not values["yes"] and not _can_ask():
+    if missing and not values["yes"] and not can_ask():
         about = f" (about {size_words(spec.approx_bytes)})" if spec.approx_bytes else ""
         raise PixartError("model-missing", missing, f"Add --yes to download it{about}.")
     from pixart_cli.features.models import RevisionGoneError
@@ -91,14 +91,15 @@ def _agree(printer: Printer, name: str, size: int, *, agreed: bool) -> None:
     what = f"{name} is not on this machine: {size_words(size)} to download"
     if agreed:
         printer.say(what)
-    elif not _can_ask():
+    elif not can_ask():
         raise PixartError("model-missing", what, "Add --yes to download it.")
     elif not printer.ask(f"{what}. Download it now?"):
         hint = f"Draw with what is here: {_installed()}."
         raise PixartError("model-missing", f"{name} was not downloaded", hint)
 
 
-def _can_ask() -> bool:
+def can_ask() -> bool:
+    """Whether somebody sits before this: standard input and standard error are a terminal."""
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 

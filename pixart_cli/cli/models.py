@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from pixart_cli.cli import cache, convert, options
-from pixart_cli.cli.consent import obtain
+from pixart_cli.cli.consent import can_ask, obtain
 from pixart_cli.cli.options import door_of, switched_on
-from pixart_cli.cli.output import Printer, is_terminal, size_words, table
+from pixart_cli.cli.output import Printer, size_words, table
 from pixart_cli.cli.progress import PullProgress
 from pixart_cli.core.catalog import get_model
 from pixart_cli.core.errors import PixartError
@@ -166,7 +165,7 @@ def _agree(printer: Printer, removal: Removal, size: int, *, agreed: bool) -> No
         printer.say(f"what {', '.join(removal.shared_with)} needs of it stays")
     if agreed:
         return
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+    if not can_ask():
         raise PixartError("usage", f"{removal.model} is removed only on request", "Add --yes to remove it.")
     if not printer.ask(f"Remove {len(removal.paths)} files of {removal.model}, {size_words(size)}?"):
         raise typer.Abort

@@ -64,6 +64,19 @@ _SCHEDULE_WORDS: Final = {
 }
 
 
+def model_index(pipeline: str, transformer: tuple[str, str]) -> dict[str, Any]:
+    """model_index.json of a folder written here; `transformer` is the library and the name of its class."""
+    return {
+        "_class_name": pipeline,
+        "_diffusers_version": "0.42.0",
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "T5Tokenizer"],
+        "transformer": list(transformer),
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
 def check_model_index(path: Path) -> None:
     """Refuse a pipeline, library or class that is not in the table: names decide what code runs.
 

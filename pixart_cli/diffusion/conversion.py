@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.checkpoint import Anatomy, State, check_shapes, to_diffusers, unfit
+from pixart_cli.diffusion.configuration import model_index
+from pixart_cli.diffusion.finite import is_finite
 from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 
@@ -238,15 +240,7 @@ def write_model(
 
 def _index(family: str, cls: type) -> dict[str, Any]:
     library = "pixart_cli" if cls is PixArtSigmaTransformer2DModel else "diffusers"
-    return {
-        "_class_name": _PIPELINES[family],
-        "_diffusers_version": "0.42.0",
-        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
-        "text_encoder": ["transformers", "T5EncoderModel"],
-        "tokenizer": ["transformers", "T5Tokenizer"],
-        "transformer": [library, cls.__name__],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
+    return model_index(_PIPELINES[family], (library, cls.__name__))
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -265,7 +259,7 @@ def in_dtype(path: Path, state: State, dtype: str | None) -> dict[str, torch.Ten
     found = {}
     for key, value in state.items():
         found[key] = value.to(wanted)
-        if not torch.isfinite(torch.stack(torch.aminmax(found[key]))).all():
+        if not is_finite(found[key]):
             what = f"{path}: {key[:80]} holds numbers that are too large for {dtype}"
             raise PixartError("request-invalid", what, "Take bfloat16, or leave out --dtype.")
     return found

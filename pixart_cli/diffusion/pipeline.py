@@ -27,6 +27,7 @@ from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.finite import is_finite
 from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.lora_merge import Change, merged
 from pixart_cli.diffusion.memory import return_unused
@@ -216,6 +217,5 @@ def kept_dtype(name: str, key: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def _check_finite(path: Path, key: str, tensor: torch.Tensor) -> None:
-    """Least and greatest tell of any NaN or infinity, and cannot overflow as a sum would."""
-    if tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+    if not is_finite(tensor):
         raise damaged(path, f"tensor {key!r} holds NaN or infinity")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.checkpoint import refuse, unfit
+from pixart_cli.diffusion.finite import is_finite
 
 _KNOWN: Final = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 _WRAPPERS: Final = ("module.", "_orig_mod.", "_forward_module.", "base_model.", "model.")
@@ -142,10 +143,10 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def check_finite(path: Path, key: str, value: Tensor) -> None:
-    """Refuse NaN and infinity: least and greatest tell of any.
+    """Refuse NaN and infinity.
 
     Raises:
         PixartError: "weights-invalid" naming the tensor.
     """
-    if not torch.isfinite(torch.stack(torch.aminmax(value))).all():
+    if not is_finite(value):
         raise unfit(path, f"its tensor {key[:80]} holds NaN or infinity")

@@ -9,9 +9,10 @@ from typing import Final
 
 from pixart_cli.core.catalog import ModelSpec, catalog, get_model, is_folder
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion import hub_cache, pull, records
+from pixart_cli.diffusion import hub_cache, records
 from pixart_cli.diffusion.hub_failure import RevisionGoneError
-from pixart_cli.diffusion.pull import OnPull, PullEvent, PullPlan, plan_pull
+from pixart_cli.diffusion.pull import OnPull, PullEvent, PullPlan, check, is_whole, plan_pull
+from pixart_cli.diffusion.pull import pull as fetch
 from pixart_cli.diffusion.records import HubFile, Record, read_record
 from pixart_cli.diffusion.weights import Installed, found_files, locate
 
@@ -105,24 +106,6 @@ def folders(model: str) -> Mapping[str, Path]:
     return locate(model).parts
 
 
-def check(plan: PullPlan, on_pull: OnPull, tell: Callable[[str], None]) -> PullPlan:
-    """`plan`, after what is here was compared with the hub's hashes; see `diffusion.pull`.
-
-    Raises:
-        PixartError: "disk".
-    """
-    return pull.check(plan, on_pull, tell)
-
-
-def fetch(plan: PullPlan, on_pull: OnPull, tell: Callable[[str], None]) -> Installed:
-    """Do what `plan` says; see `diffusion.pull`.
-
-    Raises:
-        PixartError: "download-failed", "disk" or "weights-invalid".
-    """
-    return pull.pull(plan, on_pull, tell)
-
-
 def verify(models: Iterable[str], *, deep: bool, on_check: OnPull) -> list[Verdict]:
     """Compare each of `models` with its record: sizes, or with `deep` every byte. Never uses the network.
 
@@ -167,7 +150,7 @@ def _damage(model: str, damaged: list[HubFile]) -> PixartError:
 def _rehashed(files: list[HubFile], on_check: OnPull, model: str) -> list[HubFile]:
     """Those of `files` whose bytes are not the published ones."""
     try:
-        return [file for index, file in enumerate(files) if not pull.is_whole(files, index, on_check)]
+        return [file for index, file in enumerate(files) if not is_whole(files, index, on_check)]
     except OSError as error:
         raise PixartError("disk", f"cannot read the weights of {model}: {error.strerror or error}") from None
 

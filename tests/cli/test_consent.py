@@ -1,15 +1,12 @@
 """Weights that are not here: nothing is fetched unless the size was said and a person, or --yes, agreed."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from pixart_cli.cli.app import run
 from pixart_cli.cli.consent import is_offline
 from pixart_cli.core.metadata import read_record
 from tests.loopback_hub import Fault, online, serving, toy_repos
+from tests.terminal import answer
 
 ARGS = ("gen", "a red sun", "-m", "sigma-256", "-r", "64x64", "--steps", "1", "-o", "x.png")
 
@@ -44,35 +41,16 @@ def test_yes_announces_the_size_fetches_and_draws(shell, hub, tmp_path):
     assert read_record(tmp_path / "x.png").request.model == "sigma-256"
 
 
-def answer(hub, tmp_path, text: bytes) -> tuple[int, str]:
-    """The exit code, and what a person at a terminal saw who typed `text`."""
-    leader, follower = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pixart_cli", *ARGS], cwd=tmp_path, env=online(hub),
-        stdin=follower, stderr=follower, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    os.close(follower)
-    os.write(leader, text)
-    seen = b""
-    try:
-        while block := os.read(leader, 4096):
-            seen += block
-    except OSError:  # the other side was closed
-        pass
-    os.close(leader)
-    return process.wait(timeout=60), seen.decode()
-
-
 @pytest.mark.parametrize("text", [b"n\n", b"\n"])
 def test_a_person_who_does_not_agree_gets_no_download(hub, tmp_path, text):
-    code, seen = answer(hub, tmp_path, text)
+    code, seen = answer(ARGS, text, cwd=tmp_path, env=online(hub))
     assert code == 3
     assert "Download it now? [y/N]" in seen
     assert hub.fetched("") == 0
 
 
 def test_a_person_who_agrees_gets_the_picture(hub, tmp_path):
-    code, seen = answer(hub, tmp_path, b"y\n")
+    code, seen = answer(ARGS, b"y\n", cwd=tmp_path, env=online(hub))
     assert (code, (tmp_path / "x.png").is_file()) == (0, True)
     assert "downloading" in seen
     assert "11/11" in seen

@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pixart_cli.diffusion.hub_cache import hub_cache, repo_folder
 from pixart_cli.diffusion.records import digest_of, read_record, write_record
 from pixart_cli.diffusion.weights import locate
 from tests.loopback_hub import COMMIT, PULL, SIGNATURE, Fault, go_online, lay, online, serving, toy_repos
+from tests.terminal import answer
 
 TOKEN = "hf_sentinelsentinelsentinel"
 REPO = catalog()["sigma-256"].parts["transformer"].repo
@@ -472,22 +472,11 @@ def test_what_cannot_be_pulled_or_removed(pixart):
     assert pixart("models", "pull", "sigma-256", "--progress", "loud").code == 2
 
 
-def test_a_person_is_asked_before_a_removal(record, tmp_path):
-    command = [sys.executable, "-m", "pixart_cli", "models", "remove", "sigma-256"]
-    for answer, code in ((b"n\n", 130), (b"y\n", 0)):
-        leader, follower = os.openpty()
-        process = subprocess.Popen(command, stdin=follower, stderr=follower, stdout=subprocess.DEVNULL)
-        os.close(follower)
-        os.write(leader, answer)
-        seen = b""
-        try:
-            while block := os.read(leader, 4096):
-                seen += block
-        except OSError:  # the other side was closed
-            pass
-        os.close(leader)
-        assert process.wait(timeout=60) == code
-        assert b"Remove 11 files of sigma-256" in seen
+def test_a_person_is_asked_before_a_removal(record):
+    for typed, code in ((b"n\n", 130), (b"y\n", 0)):
+        left, seen = answer(("models", "remove", "sigma-256"), typed)
+        assert left == code
+        assert "Remove 11 files of sigma-256" in seen
         assert Path(record.files[0].path).exists() is (code == 130)
 
 

@@ -58,8 +58,13 @@ def to_tensor(pictures: Sequence[object]) -> Tensor:
 
 def crops_of_step(step: int, schedule: Crops, seed: str, team: Team) -> Tensor:
     """The crops of one step, (B, 3, S, S): drawn afresh, a function of the step alone."""
-    count, side = next((n, s) for until, n, s in schedule if step < until)
+    count, side = count_and_side(schedule, step)
     return draw_crops(team.share(count), side, team.chance(f"{seed} {step}"))
+
+
+def count_and_side(schedule: Crops, step: int) -> tuple[int, int]:
+    """How many crops `schedule` has for `step`, and their side."""
+    return next((count, side) for until, count, side in schedule if step < until)
 
 
 def draw_crops(count: int, side: int, chance: str) -> Tensor:

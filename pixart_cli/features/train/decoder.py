@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from pixart_cli.diffusion.objective import add_noise, alphas_cumprod
-from pixart_cli.features.train.autoencoder import reconstruction_loss, to_tensor
+from pixart_cli.features.train.autoencoder import Crops, count_and_side, reconstruction_loss, to_tensor
 from pixart_cli.features.train.caption import write_caption
-from pixart_cli.features.train.denoiser import Bucket, picture_of, training_scene
+from pixart_cli.features.train.denoiser import Bucket, picture_of, predict, training_scene
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.store import stored
 from pixart_cli.features.train.team import Team
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 Denoise = Callable[[Tensor, Sequence[str], Tensor], Tensor]
-Crops = Sequence[tuple[int, int, int]]
 # (until this step, crops a step, side in latents), larger ones last: GroupNorm and the attention in the
 # middle see the whole picture when they draw.
 DECODER_CROPS: Crops = ((2600, 12, 16), (3000, 4, 28))
@@ -63,13 +62,7 @@ def take_noise_out(
         now = (timesteps * (DENOISING_STEPS - step)) // DENOISING_STEPS
         a, s = _roots(schedule, now)
         with mixed_precision(latents.device):
-            v = transformer(
-                latents,
-                encoder_hidden_states=states,
-                encoder_attention_mask=mask,
-                timestep=now,
-                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-            ).sample.float()
+            v = predict(transformer, latents, states, mask, now)
         picture, noise = a * latents - s * v, s * latents + a * v
         if step == DENOISING_STEPS - 1:
             break
@@ -108,7 +101,7 @@ def rough_bucket(bucket: Bucket, count: int, seed: int, path: Path, denoise: Den
 
 def crops_of_step(buckets: Sequence[Bucket], step: int, seed: int, team: Team) -> Crop:
     """This process's crops of one step, of one bucket; a function of the step alone."""
-    count, side = next((n, s) for until, n, s in DECODER_CROPS if step < until)
+    count, side = count_and_side(DECODER_CROPS, step)
     rng = Random(team.chance(f"{seed} decoder {step}"))
     bucket = rng.choices(buckets, weights=[len(b.indices) for b in buckets])[0]
     side = min(side, *bucket.latents.shape[-2:])

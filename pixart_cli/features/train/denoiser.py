@@ -168,6 +168,20 @@ def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str, seed: i
     return Batch(latents, texts, generator, bucket.timesteps_end, marks)
 
 
+def predict(
+    transformer: PixArtTransformer2DModel, noised: Tensor, states: Tensor, mask: Tensor, timesteps: Tensor
+) -> Tensor:
+    """The velocity (B, 4, h, w) that `transformer` sees in `noised`, in float32."""
+    velocities: Tensor = transformer(
+        noised,
+        encoder_hidden_states=states,
+        encoder_attention_mask=mask,
+        timestep=timesteps,
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+    ).sample.float()
+    return velocities
+
+
 class DenoisingLoss(nn.Module):
     """Weighted velocity error of one batch (arXiv 2202.00512)."""
 
@@ -189,15 +203,9 @@ class DenoisingLoss(nn.Module):
         timesteps = sample_timesteps(len(latents), generator, end=timesteps_end).to(latents.device)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         alpha_bar = self.schedule[timesteps]
-        predicted = transformer(
-            add_noise(latents, noise, alpha_bar),
-            encoder_hidden_states=states,
-            encoder_attention_mask=mask,
-            timestep=timesteps,
-            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-        ).sample
+        predicted = predict(transformer, add_noise(latents, noise, alpha_bar), states, mask, timesteps)
         wanted = velocity(latents, noise, alpha_bar)
-        error = (predicted.float() - wanted).square().mean(dim=(1, 2, 3))
+        error = (predicted - wanted).square().mean(dim=(1, 2, 3))
         weight = velocity_weight(alpha_bar, timesteps)
         total: Tensor = (weight * error).sum() / weight.sum()
         return total

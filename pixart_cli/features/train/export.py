@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
+from pixart_cli.diffusion.configuration import model_index
 from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
     from transformers import T5EncoderModel, T5Tokenizer
-
-COMPONENTS = {
-    "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
-    "text_encoder": ["transformers", "T5EncoderModel"],
-    "tokenizer": ["transformers", "T5Tokenizer"],
-    "transformer": ["diffusers", "PixArtTransformer2DModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
 
 
 def build_scheduler() -> DPMSolverMultistepScheduler:
@@ -56,5 +49,5 @@ def save_model(
     for name, model in (("text_encoder", encoder), ("vae", vae), ("transformer", transformer)):
         half = model.to("cpu", torch.float16, memory_format=torch.contiguous_format)
         half.save_pretrained(out / name, safe_serialization=True)
-    index = {"_class_name": "PixArtSigmaPipeline", "_diffusers_version": "0.42.0", **COMPONENTS}
+    index = model_index("PixArtSigmaPipeline", ("diffusers", "PixArtTransformer2DModel"))
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

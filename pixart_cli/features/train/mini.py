@@ -251,14 +251,16 @@ class Teacher:
     @torch.no_grad()
     def take_noise_out(self, latents: Tensor, texts: Sequence[str], timesteps: Tensor) -> Tensor:
         """What the transformer makes of noised `latents` (B, 4, h, w) that `texts` describe."""
-        states, mask, _ = self._read(texts)
+        _, states, mask = self._encode(texts)
         device = _device()
         return decoder.take_noise_out(
             self.transformer, latents.to(device), states, mask, timesteps.to(device)
         )
 
     def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        ids, mask = language.tokenize(self.tokenizer, texts)
-        ids, mask = ids.to(_device()), mask.to(_device())
-        states = self.encoder(ids, attention_mask=mask).last_hidden_state
+        ids, states, mask = self._encode(texts)
         return states, mask, language.neighbour_loss(states, ids, self.heads)
+
+    def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        ids, mask = (each.to(_device()) for each in language.tokenize(self.tokenizer, texts))
+        return ids, self.encoder(ids, attention_mask=mask).last_hidden_state, mask
