@@ -62,14 +62,17 @@ class Cell:
 
 
 def detect(first: Line, name: str) -> Literal["text", "csv", "jsonl"]:
-    """How a list is written, by the ending of its `name`, else by its `first` line that says anything."""
+    """How a list is written, by the ending of its `name`, else by its `first` line that says anything.
+
+    Only a list that begins with its header is taken for CSV.
+    """
     known = _BY_ENDING.get(name.rpartition(".")[2].lower()) if "." in name else None
     if known is not None:
         return known
     if _OBJECT.match(first.text):
         return "jsonl"
     names = [_key(cell) for cell in _cells(first)]
-    return "csv" if len(names) > 1 and PROMPT in names else "text"
+    return "csv" if first.number == 1 and len(names) > 1 and PROMPT in names else "text"
 
 
 def _key(name: str) -> str:
