@@ -58,10 +58,9 @@ def split_words(line: Line) -> list[Word]:
     while at < len(line.text):
         match = _PIECE.match(line.text, at)
         if match is None:
-            what = (
-                "nothing follows the backslash" if line.text[at] == "\\" else "a quote that is never closed"
-            )
-            raise line.wrong(at, what, "Close it on the same line.")
+            end = line.text[at] == "\\"
+            what = "a backslash at the end" if end else "a quote that is never closed"
+            raise line.wrong(at, what, "Begin and end a value on one line.")
         if match["space"] is None and not inside and match["plain"] and match["plain"][0] == "#":
             break
         if match["space"] is None:

@@ -21,7 +21,7 @@ from pixart_cli.core.table_places import in_csv, in_json
 
 PROMPT: Final = "prompt"
 _COLUMNS: Final = (PROMPT, *PICTURE_SETTINGS)
-_ENDLESS: Final = "a quote that is never closed"
+_ENDLESS: Final = "a quote that is never closed, or a cell as long as no prompt is"
 _QUOTES: Final = 'Put text in quotes, and write "" for a quote inside them.'
 _DELIMITERS: Final = (",", "\t", ";")
 _OBJECT: Final = re.compile(r'\s*\{\s*"[^"]*"\s*:')
@@ -126,7 +126,8 @@ def _records(lines: Iterator[Line]) -> Iterator[tuple[list[Cell], str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            what = _ENDLESS if "end of data" in str(error) else f"not CSV: {error}"
+            endless = "end of data" in str(error) or "field limit" in str(error)
+            what = _ENDLESS if endless else f"not CSV: {error}"
             raise taken[0].wrong(None, what, _QUOTES) from None
         if any(texts_of_cells):
             yield _located(texts_of_cells, tuple(taken), delimiter), delimiter
