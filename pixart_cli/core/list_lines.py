@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,12 @@ from pixart_cli.core.errors import PixartError
 MAX_LINE_CHARACTERS: Final = 1_000_000
 CODE: Final = "prompt-list-invalid"
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_NO_TEXT: Final = re.compile("[\x00\r\ud800-\udfff]")
+_WHY: Final = {
+    "\x00": ("a NUL character", "Remove it; is this a text file?"),
+    "\r": ("a carriage return inside the line", "End lines with LF or CRLF."),
+}
+_NO_UTF_8: Final = ("not valid UTF-8", "Save the list as UTF-8.")
 _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")  # its mark, as bytes that are no UTF-8
 
 
@@ -117,12 +124,7 @@ def _check(line: Line) -> None:
         raise line.wrong(None, what, "Write a prompt a line; is this a text file?")
     if line.number == 1 and text.startswith(_UTF_16):
         raise line.wrong(None, "this is UTF-16", "Save the list as UTF-8.")
-    if text.isascii() and "\x00" not in text and "\r" not in text:
-        return
-    for index, character in enumerate(text):
-        if character == "\x00":
-            raise line.wrong(index, "a NUL character", "Remove it; is this a text file?")
-        if character == "\r":
-            raise line.wrong(index, "a carriage return inside the line", "End lines with LF or CRLF.")
-        if "\ud800" <= character <= "\udfff":
-            raise line.wrong(index, "not valid UTF-8", "Save the list as UTF-8.")
+    match = _NO_TEXT.search(text)
+    if match is not None:
+        what, hint = _WHY.get(match[0], _NO_UTF_8)
+        raise line.wrong(match.start(), what, hint)
