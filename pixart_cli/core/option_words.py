@@ -53,7 +53,7 @@ def split_words(line: Line) -> list[Word]:
     Raises:
         PixartError: "prompt-list-invalid" for a quote that is never closed.
     """
-    words: list[Word] = []
+    words: list[tuple[int, list[str]]] = []
     inside, at = False, 0
     while at < len(line.text):
         match = _PIECE.match(line.text, at)
@@ -64,13 +64,13 @@ def split_words(line: Line) -> list[Word]:
         space = match.lastgroup == "space"
         if not space and not inside and match[0].startswith("#"):
             break
-        if inside and not space:
-            words[-1] = Word(line, words[-1].index, words[-1].text + _text_of(match))
-        elif not space:
-            words.append(Word(line, at, _text_of(match)))
+        if not space and not inside:
+            words.append((at, []))
+        if not space:
+            words[-1][1].append(_text_of(match))
         inside = not space
         at = match.end()
-    return words
+    return [Word(line, index, "".join(pieces)) for index, pieces in words]
 
 
 def _text_of(match: re.Match[str]) -> str:
