@@ -29,7 +29,7 @@ def shown(job: Job) -> str:
     """`job` as the page shows it."""
     values = {key: ";".join(v) if isinstance(v, tuple) else str(v) for key, v in job.options.items()}
     options = " ".join(
-        f"{key}={value if re.search('[{]', value) else shlex.quote(value)}" for key, value in values.items()
+        f"{key}={value if '{' in value else shlex.quote(value)}" for key, value in values.items()
     )
     prompt = job.prompt.replace("\\", "\\\\").replace("\n", "\\n")
     return f"{prompt} | {options}" if options else prompt

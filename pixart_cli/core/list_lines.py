@@ -101,8 +101,8 @@ def _texts(source: TextIO | Iterable[str], name: str) -> Iterator[str]:
             number += 1
             yield text.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        what = f"not valid UTF-8: {error.reason}"
-        raise Line(name, number + 1, "").wrong(None, what, "Save the list as UTF-8.") from None
+        what = f"{name}: not valid UTF-8 after line {number}: {error.reason}"
+        raise PixartError(CODE, what, "Save the list as UTF-8.") from None
     except OSError as error:
         what = f"cannot read {name}: {(error.strerror or str(error)).lower()}"
         raise PixartError("disk", what, "Name a list that can be read.") from error
@@ -121,9 +121,9 @@ def _check(line: Line) -> None:
     text = line.text
     if len(text) > MAX_LINE_CHARACTERS:
         what = f"a line of more than {MAX_LINE_CHARACTERS} characters"
-        raise line.wrong(None, what, "Write a prompt a line; is this a text file?")
+        raise line.wrong(MAX_LINE_CHARACTERS, what, "Write a prompt a line; is this a text file?")
     if line.number == 1 and text.startswith(_UTF_16):
-        raise line.wrong(None, "this is UTF-16", "Save the list as UTF-8.")
+        raise line.wrong(0, "this is UTF-16", "Save the list as UTF-8.")
     match = _NO_TEXT.search(text)
     if match is not None:
         what, hint = _WHY.get(match[0], _NO_UTF_8)

@@ -128,7 +128,7 @@ def _records(lines: Iterator[Line]) -> Iterator[tuple[list[Cell], str]]:
         except csv.Error as error:
             endless = "end of data" in str(error) or "field limit" in str(error)
             what = _ENDLESS if endless else f"not CSV: {error}"
-            raise taken[0].wrong(None, what, _QUOTES) from None
+            raise taken[0].wrong(0, what, _QUOTES) from None
         if any(texts_of_cells):
             yield _located(texts_of_cells, tuple(taken), delimiter), delimiter
         taken.clear()
@@ -141,7 +141,7 @@ def _texts(lines: Iterable[Line], taken: list[Line]) -> Iterator[str]:
         length = len(line.text) + 1 + (length if taken else 0)
         taken.append(line)
         if length > MAX_LINE_CHARACTERS:
-            raise taken[0].wrong(None, _ENDLESS, _QUOTES)
+            raise taken[0].wrong(0, _ENDLESS, _QUOTES)
         yield line.text + "\n"
 
 
@@ -217,7 +217,7 @@ def _object(line: Line) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise line.wrong(error.pos, f"not JSON: {error.msg}", 'Write {"prompt": "..."}.') from None
     except (ValueError, RecursionError):
-        raise line.wrong(None, "not JSON that can be read", "Write text and numbers alone.") from None
+        raise line.wrong(0, "not JSON that can be read", "Write text and numbers alone.") from None
     if not isinstance(value, dict):
         hint = "Write one object a line, not a list of them: jq -c '.[]' makes the one of the other."
         raise line.wrong(0, "not an object", hint)

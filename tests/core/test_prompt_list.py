@@ -1,6 +1,7 @@
 """Prompt lists as people write them: lazily read, counted without being made, sampled the same everywhere."""
 
 import io
+import re
 import tracemalloc
 from itertools import islice
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.prompt_list import Job, read_entries, read_jobs
+from pixart_cli.core.prompt_list import FORMATS, Job, read_entries, read_jobs
 
 LIST = """\
 # A night of posters
@@ -60,7 +61,9 @@ def test_a_list_of_everything():
     [
         ("", []), ("\n \n# x\n", []), ("a", ["a"]), ("a  \t\n", ["a"]), ("\ufeffa\r\nb\r\n", ["a", "b"]),
         (r"\# a", ["# a"]), (r"\--seed 3", ["--seed 3"]), (r"\x20a\x20", [" a "]), (r"a\nb", ["a\nb"]),
-        ("- a", ["- a"]), ("--x", ["--x"]), ("東京\u3000", ["東京\u3000"]), ("a\n\n\n  -s 3\nb", ["a", "b"]),
+        ("- a", ["- a"]), ("--x", ["--x"]),
+        ("--seeds a", ["--seeds a"]), ("= a", ["= a"]),
+        ("東京\u3000", ["東京\u3000"]), ("a\n\n\n  -s 3\nb", ["a", "b"]),
     ],
 )  # fmt: skip
 def test_prompts(text, found):
@@ -77,14 +80,34 @@ def test_prompts(text, found):
         ("a\n--seed=3", "x.txt:2:1: a prompt that begins like an option"),
         ("a\n {b", "x.txt:2:2: '{b' is no option"),
         ("a\nb {c", "x.txt:2:3: a { that is never closed"),
-        ("a\n{|}", "x.txt:2: the prompt is empty"),
-        ("a\n" + "x" * 65537, "x.txt:2: the prompt: 65537 bytes long"),
-        ("a\n\\ud800", "x.txt:2: the prompt: not valid UTF-8 at character 0"),
+        ("a\n{|}", "x.txt:2:1: the prompt is empty"),
+        ("a\n" + "x" * 65537, "x.txt:2:1: the prompt: 65537 bytes long"),
+        ("a\n\\ud800", "x.txt:2:1: the prompt: not valid UTF-8 at character 0"),
         ("a\nb\x00", "x.txt:2:2: a NUL character"),
     ],
 )
 def test_mistakes_name_list_line_and_column(text, message):
     assert refused(text) == message
+
+
+PIECES = st.sampled_from(
+    "a|{|}|\\|'|\"|\n|\n  |\r\n|\r|\0|\udcff|--seed|--json|-o -|3|9e999|=|#|,|;|\t|prompt|seed|:|[|null|NaN|$'"
+    "|{_x_}|\ufeff|\u3000|".split("|")
+) | st.sampled_from(["|", '{"prompt": ', "prompt,seed\n"])  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(FORMATS))
+def test_any_text_is_a_list_or_a_mistake(text, how):
+    try:
+        for job in islice(read_jobs(io.StringIO(text, newline="\n"), name="x", format=how), 20):
+            job.prompt.encode("utf-8")
+    except PixartError as error:
+        complaint = error
+    else:
+        return
+    assert complaint.code == "prompt-list-invalid"
+    assert re.match(r"x:\d+:\d+: .", complaint.message)
+    assert complaint.hint
 
 
 def test_what_comes_before_a_mistake_is_read():

@@ -66,9 +66,9 @@ def test_csv(text, found):
         ("prompt,output\na,-", "x:2:3: a picture of a batch cannot go to standard output",
          "Name a file, a folder or a template."),
         ('seed,prompt\n3,"a ""b"" {c"', "x:2:12: a { that is never closed", "Write \\{ for the character."),
-        ('prompt\n"a\nb', "x:2: a quote that is never closed, or a cell as long as no prompt is",
+        ('prompt\n"a\nb', "x:2:1: a quote that is never closed, or a cell as long as no prompt is",
          'Put text in quotes, and write "" for a quote inside them.'),
-        ('prompt\n"a"b', "x:2: not CSV: ',' expected after '\"'",
+        ('prompt\n"a"b', "x:2:1: not CSV: ',' expected after '\"'",
          'Put text in quotes, and write "" for a quote inside them.'),
     ],
 )  # fmt: skip
@@ -104,9 +104,9 @@ def test_jsonl(text, found):
         ('{"prompt": "a", "seed": "3"}', "x:1:26: seed cannot be '3'"),
         ('{"prompt": "a", "seed": 3, "seed": 4}', "x:1:25: the key 'seed' twice"),
         ('{"prompt": "a", "kv-compression": 2, "kv_compression": 2}', "x:1:56: kv_compression is set twice"),
-        ('{"prompt": "a", "guidance": NaN}', "x:1: not JSON that can be read"),
-        ('{"prompt": "a", "seed": ' + "9" * 5000 + "}", "x:1: not JSON that can be read"),
-        ("[" * 100_000, "x:1: not JSON that can be read"),
+        ('{"prompt": "a", "guidance": NaN}', "x:1:1: not JSON that can be read"),
+        ('{"prompt": "a", "seed": ' + "9" * 5000 + "}", "x:1:1: not JSON that can be read"),
+        ("[" * 100_000, "x:1:1: not JSON that can be read"),
         ('{"prompt": "\\ud800"}', "x:1:13: the prompt: not valid UTF-8 at character 0"),
         ('{"prompt": "a\\u0000"}', "x:1:13: the prompt: holds a NUL character"),
         ('{"prompt": "\\u00e9 {x"}', "x:1:20: a { that is never closed"),
@@ -170,6 +170,6 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_list():
             read += 1
             yield "\n"
 
-    with pytest.raises(PixartError, match="x:2: a quote that is never closed"):
+    with pytest.raises(PixartError, match="x:2:1: a quote that is never closed"):
         next(read_jobs(endless(), name="x", format="csv"))
     assert read < 500_000

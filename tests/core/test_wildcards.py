@@ -85,12 +85,18 @@ def test_a_circle_is_told_again_when_it_is_asked_for_again(tmp_path, write):
 
 
 def test_a_chain_of_lists_has_an_end(tmp_path, write):
-    for number in range(60):
+    for number in range(20):
         write(f"l{number}", f"{{_l{number + 1}_}}")
-    write("l60", "red")
+    write("l20", "red")
     folder = tmp_path / "wildcards"
-    assert refused("{_l0_}", folder)[0].endswith("more than 50 lists within each other")
-    assert combinations("{_l30_}", folder) == ["red"]
+    assert refused("{_l0_}", folder)[0].endswith("more than 10 lists within each other")
+    assert combinations("{_l11_}", folder) == ["red"]
+
+
+def test_the_deepest_of_lists_and_braces_are_read_and_drawn_from(tmp_path, write):
+    for number in range(9):
+        write(f"l{number}", "{a|" * 9 + f"{{_l{number + 1}_}}" + "}" * 9 if number < 8 else "red")
+    assert combinations("{_l0_}", tmp_path / "wildcards")[-1] == "red"
 
 
 def test_mistakes_in_a_list_name_the_list(tmp_path, write, monkeypatch):
