@@ -106,8 +106,8 @@ def gpu_recipe(minutes: float, *, seed: int = 0, start: str | None = None, worke
         autoencoder=replace(AUTOENCODER, steps=_NO_END, seconds=seconds[0], learning_rate=8e-4),
         language=replace(LANGUAGE, steps=3000, seconds=seconds[1]),
         lessons=(
-            _small(120_000, _NO_END, 1024, 1.2e-3, seconds[2]),
-            _full(120_000, 5000, _NO_END, 256, 1e-3, seconds[3]),
+            _small(120_000, _NO_END, 512, 1e-3, seconds[2]),
+            _full(120_000, 8000, _NO_END, 192, 1e-3, seconds[3]),
         ),
         rough_pictures=20_000,
         decoder=replace(DECODER, steps=_NO_END, seconds=seconds[4]),
