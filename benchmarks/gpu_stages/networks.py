@@ -143,9 +143,10 @@ def filled(make: Callable[[], torch.nn.Module], device: str, dtype: torch.dtype)
     generator = torch.Generator(device).manual_seed(0)
     for key, value in network.state_dict().items():
         shape = tuple(value.shape)
-        if device != "cpu" or shape not in seen:
-            seen[shape] = _numbers(key, shape, device, dtype, generator)
-        state[key] = seen[shape]
+        numbers = seen.get(shape)
+        if numbers is None or device != "cpu" or len(shape) == 1:
+            numbers = seen[shape] = _numbers(key, shape, device, dtype, generator)
+        state[key] = numbers
     network.load_state_dict(state, assign=True)
     return network.to(device).eval().requires_grad_(requires_grad=False)
 
