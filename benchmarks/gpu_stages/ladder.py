@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_stages.networks import Shapes, renderer
-from benchmarks.gpu_stages.record import Record
+from benchmarks.gpu_stages.record import GIB, Record
 from pixart_cli.diffusion.device import plan, probe
-from pixart_cli.diffusion.estimate import RUNGS
+from pixart_cli.diffusion.estimate import RUNGS, estimate
 
 # What the released text encoder's file holds.
 STORED = torch.float32
@@ -34,10 +34,10 @@ def draw(record: Record, shapes: Shapes, rung: tuple[str, str]) -> dict[str, Any
 
     begun = record.clock()
     rendering, found = record.measured(lambda: next(drawing.render([request], on_progress=tell)))
-    expected = usual.estimate_bytes if rung == (usual.offload, usual.encoder) else None
+    expected = estimate(shapes.spec, side, side, chosen.dtype).peak_bytes[rung]
     return found | {
         "made_seconds": made, "stages": {name: round(at - begun, 2) for name, at in ticks.items()},
-        "plan": chosen.words, "ran_out": list(drawing.plan.tried), "estimated_bytes": expected,
+        "plan": chosen.words, "ran_out": list(drawing.plan.tried), "estimated_GiB": expected / GIB,
         "dtypes": [rendering.provenance[f"{name}_dtype"] for name in ("transformer", "vae")],
     }  # fmt: skip
 

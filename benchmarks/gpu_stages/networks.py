@@ -102,7 +102,7 @@ def toy() -> Shapes:
     encoder = T5_XXL | {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_heads": 4}
     return Shapes(
         spec=dataclasses.replace(get_model("sigma-256"), default_steps=4), transformer=transformer, vae=vae,
-        encoder=encoder, large=1024, sides=(128, 256), dtype=torch.bfloat16, tokens=20,
+        encoder=encoder, large=512, sides=(128,), dtype=torch.bfloat16, tokens=20,
     )  # fmt: skip
 
 
