@@ -12,7 +12,7 @@ c  a guided step at 1024x1024 with each saving, attention kernels, torch.compile
 d  the memory ladder with a text encoder as large as T5-XXL
 
 The networks are PixArt-Σ's in shape and filled with random numbers on the device; time and memory do not
-depend on the numbers. `--toy` does all of it with tiny networks on the processor, to try the script itself.
+depend on the numbers. `--toy` and `--few` do all of it on the processor, to try the script itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def start(stage: str, options: argparse.Namespace) -> subprocess.Popen[str]:
     """The process of `stage`: it imports, and waits for a line that tells it how many seconds it has."""
     command = [sys.executable, "-u", "-m", "benchmarks.gpu", "--stage", stage, "--out", str(options.out)]
     command += ["--device", options.device, "--baseline-seconds", str(options.baseline_seconds)]
-    if options.toy:
-        command.append("--toy")
+    command += [f"--{name}" for name in ("toy", "few") if getattr(options, name)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True)
 
 
@@ -91,14 +90,14 @@ def conduct_all(options: argparse.Namespace) -> None:
 def work(options: argparse.Namespace) -> None:
     """Be the process of one stage."""
     from benchmarks.gpu_stages import decoding, denoising, end_to_end, ladder
-    from benchmarks.gpu_stages.networks import full, toy
+    from benchmarks.gpu_stages.networks import few, full, toy
     from benchmarks.gpu_stages.record import Record
 
     stages = {"a": end_to_end.run, "b": decoding.run, "c": denoising.run, "d": ladder.run}
     seconds = float(sys.stdin.readline() or 0)
     record = Record(options.out / f"stage_{options.stage}.json", options.device, seconds)
     record.about()
-    shapes = toy() if options.toy else full()
+    shapes = toy() if options.toy else few() if options.few else full()
     shapes.baseline_seconds = options.baseline_seconds
     stages[options.stage](record, shapes)
 
@@ -111,13 +110,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--seconds", type=float, default=200.0, help="for everything")
     parser.add_argument("--stages", default="a,b,c,d")
-    parser.add_argument("--device", help="cuda unless --toy")
+    parser.add_argument("--device", help="cuda unless --toy or --few")
     parser.add_argument("--baseline-seconds", type=float, default=60.0, help="for diffusers' 4096x4096")
     parser.add_argument("--stretch", type=float, default=1.0, help="times every stage's own limit")
-    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--toy", action="store_true", help="tiny networks, on the processor")
+    parser.add_argument("--few", action="store_true", help="full networks, a small picture, on the processor")
     parser.add_argument("--stage", choices=tuple(LIMITS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.device = options.device or ("cpu" if options.toy else "cuda")
+    options.device = options.device or ("cpu" if options.toy or options.few else "cuda")
     options.out = options.out.absolute()
     if options.stage:
         work(options)

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -88,7 +89,7 @@ class EndToEnd:
 
         rendering, found = self.record.measured(draw)
         denoising = seconds.get("base", 0.0) + seconds.get("refine", 0.0)
-        flops = self.executed_flops() if request.refine == "auto" else {}
+        flops = self.flops() if request.width == self.shapes.large else {}
         shares = {f"{name}_share_of_peak": each / denoising / PEAK for name, each in flops.items()}
         return {
             **found, "parts": {name: round(each, 3) for name, each in seconds.items()},
@@ -97,7 +98,8 @@ class EndToEnd:
             "size": list(rendering.pixels.size), "plan": self.plan.words,
         }  # fmt: skip
 
-    def executed_flops(self) -> dict[str, float]:
+    @cache  # noqa: B019 -- there is one, and it lives as long as the process
+    def flops(self) -> dict[str, float]:
         """Denoising's, by the estimates of the package and counted over the operations that are run."""
         shapes, spec = self.shapes, self.shapes.spec
         native = choose_bin(shapes.large, shapes.large, spec.native)

@@ -92,6 +92,16 @@ def full() -> Shapes:
     )  # fmt: skip
 
 
+def few() -> Shapes:
+    """Networks of full size and a picture of few tokens, to see on a processor that all fits together."""
+    spec = get_model("sigma-256")
+    refine = dataclasses.replace(spec.refine, steps=(1, 1)) if spec.refine else None
+    return dataclasses.replace(
+        full(), spec=dataclasses.replace(spec, default_steps=2, refine=refine), large=512, sides=(128,),
+        transformer=XL | {"sample_size": 32, "interpolation_scale": 0.5},
+    )  # fmt: skip
+
+
 def toy() -> Shapes:
     """The same with networks that draw in a second on a processor."""
     transformer = XL | {
