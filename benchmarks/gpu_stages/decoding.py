@@ -84,6 +84,13 @@ class Decoding:
             "psnr_dB": -10 * log10(square / span**2) if square else inf,
         }
 
+    def attempt(self, way: str, dtype: str, side: int) -> None:
+        """Measure if there is time: at twice the side it takes four times as long, or up to sixteen."""
+        before = self.seconds.get((way, dtype, side // 2), 0.1)
+        self.record.attempt(
+            f"{side} {dtype} {way}", lambda: self.measure(way, dtype, side), needs=1.0 + 8 * before
+        )
+
     def banded(self, side: int, mebibytes: int) -> dict[str, Any]:
         """The exact decode in half precision with bands of another size."""
         decode, latents = self.decoder("exact", "bfloat16", side), self.latents(side).to(torch.bfloat16)
@@ -132,26 +139,22 @@ def run(record: Record, shapes: Shapes) -> None:
     if not made:
         return
     bench = made[0]
-    order = [("full", "float32"), *((way, "bfloat16") for way in WAYS), ("exact", "float32"),
-             ("tiled", "float32")]  # fmt: skip
-    needs = dict.fromkeys(order, 1.0)
-    for side in shapes.sides:
-        for way, dtype in order:
-            found = record.attempt(
-                f"{side} {dtype} {way}",
-                lambda way=way, dtype=dtype, side=side: bench.measure(way, dtype, side),
-                needs=needs[way, dtype],
-            )
-            # At twice the side four times the work, or sixteen times where attention is most of it.
-            needs[way, dtype] = 1.0 + 8 * found["seconds"] if found else 20.0
-        bench.exact.pop(side, None)
+    for side in shapes.sides[:-1]:
+        for dtype in ("float32", "bfloat16"):
+            for way in WAYS:
+                bench.attempt(way, dtype, side)
+    # The whole decode of the largest picture may not fit, or be computed in a way that takes for ever.
+    largest = shapes.sides[-1]
+    for way, dtype in (("exact", "float32"), ("exact", "bfloat16"), ("tiled", "bfloat16")):
+        bench.attempt(way, dtype, largest)
     tokens = 65536 if record.on_gpu else 256
     for way in ("kernel, whole", "kernel, 2048 queries", "products, 2048 queries", "products, 8192 queries"):
         record.attempt(f"attention: {way}", lambda way=way: attention(record, tokens, way), needs=4)
     for mebibytes in (16, 256):
-        side = shapes.sides[-1]
         record.attempt(
-            f"{side} bfloat16 exact, bands of {mebibytes} MiB",
-            lambda mebibytes=mebibytes, side=side: bench.banded(side, mebibytes),
-            needs=4,
+            f"{largest} bfloat16 exact, bands of {mebibytes} MiB",
+            lambda mebibytes=mebibytes: bench.banded(largest, mebibytes),
+            needs=3,
         )
+    for way, dtype in (("full", "bfloat16"), ("tiled", "float32"), ("full", "float32")):
+        bench.attempt(way, dtype, largest)

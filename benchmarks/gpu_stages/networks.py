@@ -59,7 +59,7 @@ class Shapes:
     sides: tuple[int, ...]
     dtype: torch.dtype
     tokens: int
-    baseline_seconds: float = field(default=60.0)
+    baseline_seconds: float = field(default=35.0)
 
     @property
     def dtype_name(self) -> str:
