@@ -32,21 +32,14 @@ Draw = Callable[[], list[torch.Tensor]]
 class Bench:
     """One transformer, one prompt and the empty negative one, one size: a few steps in each way."""
 
-    def __init__(self, shape: dict[str, int], size: tuple[int, int], options: argparse.Namespace) -> None:
+    def __init__(self, transformer: PixArtSigmaTransformer2DModel, size: tuple[int, int], steps: int) -> None:
         torch.manual_seed(0)
-        width = shape["num_attention_heads"] * shape["attention_head_dim"]
-        dtype = getattr(torch, options.dtype)
-        self.transformer = PixArtSigmaTransformer2DModel(
-            **shape, cross_attention_dim=width, sample_size=64, interpolation_scale=1.0,
-            use_additional_conditions=False,
-        ).to(options.device).eval()  # fmt: skip
-        if dtype is not torch.float32:
-            self.transformer.to(dtype)
-        channels = shape["caption_channels"]
-        place = {"device": options.device, "dtype": dtype}
+        self.transformer = transformer
+        channels = transformer.config.caption_channels
+        place = {"device": transformer.device, "dtype": transformer.dtype}
         self.embeds = [torch.randn(length, channels, **place) for length in (EMPTY, PROMPT)]
         self.latents = torch.randn(1, 4, size[1] // 8, size[0] // 8, **place)
-        self.timesteps = torch.linspace(999, 20, options.steps, device=options.device).round().split(1)
+        self.timesteps = torch.linspace(999, 20, steps, device=transformer.device).round().split(1)
         self.tokens = self.latents.shape[-1] * self.latents.shape[-2] // 4
 
     def plain(self, length: int) -> list[torch.Tensor]:
@@ -90,8 +83,18 @@ class Bench:
         }
 
 
-def measure(bench: Bench, rounds: int, clock: Callable[[], float]) -> None:
-    """Print a line for every way: its ratio, and how far its result is from the plain one."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One way: seconds a step, how many times as fast it is as the way it is held against, and its error."""
+
+    seconds: float
+    against: str | None
+    ratio: float
+    error: float
+
+
+def compare(bench: Bench, rounds: int, clock: Callable[[], float]) -> dict[str, Compared]:
+    """Every way in turns."""
     ways = bench.ways()
     times: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, list[torch.Tensor]] = {}
@@ -100,14 +103,27 @@ def measure(bench: Bench, rounds: int, clock: Callable[[], float]) -> None:
             started = clock()
             results[name] = draw()
             times[name].append(clock() - started)
-    print(f"  plain: {statistics.median(times['plain']) / len(bench.timesteps):.2f} s a step")
-    for name, (_, against) in ways.items():
-        if against is None:
-            continue
-        ratios = [before / after for before, after in zip(times[against], times[name], strict=True)]
-        print(
-            f"  {name}: {statistics.median(ratios):.3f}x over {against}; max abs {error(results, name):.1e}"
+    steps = len(bench.timesteps)
+    return {
+        name: Compared(
+            seconds=statistics.median(times[name]) / steps,
+            against=against,
+            ratio=statistics.median(
+                before / after for before, after in zip(times[against or name], times[name], strict=True)
+            ),
+            error=error(results, name),
         )
+        for name, (_, against) in ways.items()
+    }
+
+
+def measure(bench: Bench, rounds: int, clock: Callable[[], float]) -> None:
+    """Print a line for every way: its ratio, and how far its result is from the plain one."""
+    found = compare(bench, rounds, clock)
+    print(f"  plain: {found['plain'].seconds:.2f} s a step")
+    for name, way in found.items():
+        if way.against is not None:
+            print(f"  {name}: {way.ratio:.3f}x over {way.against}; max abs {way.error:.1e}")
 
 
 def error(results: dict[str, list[torch.Tensor]], name: str) -> float:
@@ -135,6 +151,18 @@ def measure_chunks(bench: Bench, tokens: int, rounds: int, clock: Callable[[], f
     )
 
 
+def built(options: argparse.Namespace) -> PixArtSigmaTransformer2DModel:
+    """The transformer, with random weights."""
+    torch.manual_seed(0)
+    shape = XL if options.full else MEDIUM
+    width = shape["num_attention_heads"] * shape["attention_head_dim"]
+    network = PixArtSigmaTransformer2DModel(
+        **shape, cross_attention_dim=width, sample_size=64, interpolation_scale=1.0,
+        use_additional_conditions=False,
+    ).eval()  # fmt: skip
+    return network.to(options.device, getattr(torch, options.dtype))
+
+
 def main() -> None:
     """Measure every size."""
     parser = argparse.ArgumentParser(
@@ -153,7 +181,7 @@ def main() -> None:
     with torch.inference_mode():
         for text in options.sizes or (["512x512", "1024x1024"] if options.full else ["384x448"]):
             width, height = (int(side) for side in text.split("x"))
-            bench = Bench(XL if options.full else MEDIUM, (width, height), options)
+            bench = Bench(built(options), (width, height), options.steps)
             name = "XL/2" if options.full else "medium"
             print(f"{name}, {text}, {bench.tokens} tokens, {options.dtype}, {options.steps} steps")
             measure(bench, options.rounds, clock)

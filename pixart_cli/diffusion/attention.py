@@ -18,8 +18,7 @@ from pixart_cli.diffusion.moments import Normaliser
 from pixart_cli.diffusion.stages import Prepare
 from pixart_cli.diffusion.sweep import Store
 
-# Where torch always has a fused kernel; elsewhere it may hold this much of scores at a time.
-_FUSED: Final = ("cpu",)
+# Where torch may have no fused kernel it holds this much of scores at a time.
 _SCORE_BYTES: Final = 2 << 30
 
 
@@ -45,7 +44,7 @@ class Attending:
             piece = source.read(start, stop)
             queries = self._heads(attention.to_q(_tokens(piece, prepare)))
             scores = _SCORE_BYTES // (4 * keys.shape[2])
-            most = queries.shape[2] if queries.device.type in _FUSED else scores
+            most = queries.shape[2] if fused(queries, keys, values) else scores
             seen: list[torch.Tensor] = [
                 functional.scaled_dot_product_attention(part, keys, values)
                 for part in queries.split(max(1, most), dim=2)
@@ -86,6 +85,20 @@ class Attending:
         """(1, N, C) as (1, heads, N, C / heads)."""
         heads: torch.Tensor = tokens.unflatten(2, (self.attention.heads, -1))
         return heads.transpose(1, 2)
+
+
+def fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> bool:
+    """Whether torch attends to these, (1, heads, N, C / heads), without holding all scores at once.
+
+    On a GPU the head of 512 that SD-family autoencoders have is too wide for some of the kernels, and
+    queries in small portions would leave most of it idle.
+    """
+    if queries.device.type != "cuda":
+        return queries.device.type == "cpu"
+    from torch.backends import cuda
+
+    told = cuda.SDPAParams(queries, keys, values, None, 0.0, False, False)  # noqa: FBT003
+    return cuda.can_use_flash_attention(told) or cuda.can_use_efficient_attention(told)
 
 
 def _tokens(piece: torch.Tensor, prepare: Prepare | None) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ class _Weight:
 class Convoy:
     """Brings the weights of `network` to `device`, in the precision of `dtype_of`, until :meth:`end`.
 
-    A block is there from when it, or its first layer, is called until another one is: a forward that calls
+    A block is there from when it, or any of its layers, is called until another one is: a forward that calls
     the layers itself is served as well. Copies are made on a stream of their own where the device has any.
     """
 
@@ -59,7 +58,7 @@ class Convoy:
 
     def _hooks_of_blocks(self, network: torch.nn.Module) -> Iterator[Any]:
         for index, (_, block) in enumerate(_blocks(network)):
-            for module in (block, *itertools.islice(block.children(), 1)):
+            for module in block.modules():
                 yield module.register_forward_pre_hook(self._entering(index))
 
     def _hooks_of_others(self, network: torch.nn.Module) -> Iterator[Any]:

@@ -7,9 +7,9 @@ The network is that of arXiv 2310.00426, figure 4 (adaLN-single), arXiv 2403.046
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from pixart_cli.diffusion.first_block_cache import FirstBlockCache
     from pixart_cli.diffusion.kv_compression import Grid
+
+TextKeys = tuple[Tensor, Tensor | None]
+"""Keys and values of a prompt in one block; or the output of its cross-attention, the same for every token,
+and None."""
 
 _CHUNK: Final = 4096
 _MANY: Final = 16384
@@ -71,7 +75,7 @@ class Text:
         self._embeds = embeds_LC[None]
         self._savings = savings
         self._constant = savings.constant_text and len(embeds_LC) == 1
-        self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._kept: dict[int, TextKeys] = {}
 
     @cached_property
     def _projected(self) -> Tensor:
@@ -81,17 +85,13 @@ class Text:
         projection = self._transformer.caption_projection
         return self._embeds if projection is None else projection(self._embeds)
 
-    def attention(self, layer: int, attn: Attention, hidden_1NC: Tensor) -> Tensor:
-        """Cross-attention of block `layer`: (1, N, C), or (1, 1, C) where it is the same for every token."""
+    def keys(self, layer: int, attn: Attention) -> TextKeys:
+        """What the cross-attention of block `layer` looks at."""
         if layer not in self._kept or not self._savings.text_keys_once:
             self._kept[layer] = self._keys(attn)
-        first, values = self._kept[layer]
-        if values is None:
-            return first
-        return attend(attn, attn.to_q(hidden_1NC), first, values)
+        return self._kept[layer]
 
-    def _keys(self, attn: Attention) -> tuple[Tensor, Tensor | None]:
-        """(keys, values), or (the constant output, None)."""
+    def _keys(self, attn: Attention) -> TextKeys:
         states = self._projected if self._savings.caption_once else self._project()
         if self._constant:
             return attn.to_out[1](attn.to_out[0](attn.to_v(states))), None
@@ -109,6 +109,7 @@ class Forward:
         conditions: α's micro-conditions, a row for one picture; see `sampling.micro_conditions`.
         savings: which of the savings to make.
         cache: skips blocks where little changes from step to step; not exact.
+        compiled: blocks go through torch's compiler, where no other process takes part.
     """
 
     def __init__(
@@ -118,12 +119,15 @@ class Forward:
         conditions: dict[str, Tensor | None],
         savings: Savings = ALL,
         cache: FirstBlockCache | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._transformer = transformer
         self._texts = [Text(transformer, each, savings) for each in embeds]
         self._conditions = conditions
         self._savings = savings
         self._cache = cache
+        self._compiled = compiled
         self._branches = 0
         self._positions: tuple[Grid, Tensor] | None = None
 
@@ -159,8 +163,10 @@ class Forward:
     def _blocks(self, hidden: Tensor, modulation: Tensor, part: Whole, texts: Sequence[Text]) -> Tensor:
         """All blocks, or the first and what the cache remembers of the others."""
         start, blocks = hidden, self._transformer.transformer_blocks
+        run = compiled_block() if self._compiled and type(part) is Whole else run_block
         for layer, block in enumerate(blocks):
-            hidden = self._block(layer, block, hidden, modulation, part, texts)
+            keys = [text.keys(layer, block.attn2) for text in texts]
+            hidden = run(block, hidden, modulation, part, keys, self._savings.chunk_from)
             if layer == 0 and self._cache is not None:
                 first = hidden
                 rest = self._cache.recall(first - start, part.total)
@@ -181,26 +187,38 @@ class Forward:
         patches: Tensor = embed.proj(latents).flatten(2).transpose(1, 2)
         return (patches + self._positions[1]).to(patches.dtype)
 
-    def _block(
-        self,
-        layer: int,
-        block: BasicTransformerBlock,
-        hidden: Tensor,
-        modulation: Tensor,
-        part: Whole,
-        texts: Sequence[Text],
-    ) -> Tensor:
-        """One block: self-attention, cross-attention, feed-forward; (1 or B, N, C) → (B, N, C)."""
-        table = block.scale_shift_table.to(hidden.device)
-        rows = (table[None] + modulation.reshape(1, 6, -1)).chunk(6, dim=1)
-        shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = rows
-        attended = part.attention(block.attn1, block.norm1(hidden) * (1 + scale_attn) + shift_attn)
-        hidden = (hidden + gate_attn * attended).expand(len(texts), -1, -1)
-        pairs = zip(texts, hidden.split(1), strict=True)
-        hidden = torch.cat([one + text.attention(layer, block.attn2, one) for text, one in pairs])
-        inside = block.norm2(hidden) * (1 + scale_ff) + shift_ff
-        output: Tensor = hidden + gate_ff * feed_forward(block.ff, inside, self._savings.chunk_from)
-        return output
+
+def run_block(
+    block: BasicTransformerBlock,
+    hidden_BNC: Tensor,
+    modulation: Tensor,
+    part: Whole,
+    keys: Sequence[TextKeys],
+    chunk_from: int,
+) -> Tensor:
+    """One block: self-attention, cross-attention, feed-forward; (1 or B, N, C) → (B, N, C)."""
+    table = block.scale_shift_table.to(hidden_BNC.device)
+    rows = (table[None] + modulation.reshape(1, 6, -1)).chunk(6, dim=1)
+    shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = rows
+    attended = part.attention(block.attn1, block.norm1(hidden_BNC) * (1 + scale_attn) + shift_attn)
+    hidden = (hidden_BNC + gate_attn * attended).expand(len(keys), -1, -1)
+    pairs = zip(keys, hidden.split(1), strict=True)
+    hidden = torch.cat([one + _cross_attention(block.attn2, one, known) for known, one in pairs])
+    inside = block.norm2(hidden) * (1 + scale_ff) + shift_ff
+    output: Tensor = hidden + gate_ff * feed_forward(block.ff, inside, chunk_from)
+    return output
+
+
+def _cross_attention(attn: Attention, hidden_1NC: Tensor, known: TextKeys) -> Tensor:
+    """(1, N, C), or (1, 1, C) where it is the same for every token."""
+    first, values = known
+    return first if values is None else attend(attn, attn.to_q(hidden_1NC), first, values)
+
+
+@cache
+def compiled_block() -> Callable[..., Tensor]:
+    """:func:`run_block` through torch's compiler, the same code for all blocks; other rounding."""
+    return torch.compile(run_block)  # type: ignore[no-any-return]
 
 
 def positions(embed: PatchEmbed, grid: Grid, device: torch.device) -> Tensor:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
-# Numbers brought to float32 at a time.
-_BLOCK: Final = 1 << 20
+# Numbers brought to float32 at a time: what stays in a processor's cache, or what fills an accelerator.
+_BLOCK: Final = {"cpu": 1 << 20}
+_BLOCK_ELSEWHERE: Final = 1 << 25
 
 
 class Moments:
@@ -64,7 +65,8 @@ def _measure(rows: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
     flat = rows.reshape(-1, rows.shape[-1])
     mean = flat.sum(dim=0, dtype=torch.float32) / len(flat)
     deviations = torch.zeros_like(mean)
-    for block in flat.split(max(1, _BLOCK // flat.shape[1])):
+    numbers = _BLOCK.get(rows.device.type, _BLOCK_ELSEWHERE)
+    for block in flat.split(max(1, numbers // flat.shape[1])):
         deviations += (block.float() - mean).square_().sum(dim=0)
     return len(flat), mean, deviations
 

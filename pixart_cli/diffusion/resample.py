@@ -9,16 +9,21 @@ of rows, so memory beyond the finished 8-bit picture stays small at any size.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 Floats: TypeAlias = NDArray[np.float32]
 _BAND_PIXELS = 1 << 22
+_MAX_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,29 +71,49 @@ def resample(
     """
     plan = fit((pixels.shape[1], pixels.shape[0]), (width, height))
     if plan.method == "none":
-        return Image.fromarray(np.rint(pixels * 255).astype(np.uint8)), plan
+        return Image.fromarray(_rounded(pixels)), plan
     source = _to_linear(pixels) if plan.factor < 1 else pixels
-    planes = [Image.fromarray(np.ascontiguousarray(source[..., channel])) for channel in range(3)]
     result = np.empty((height, width, 3), np.uint8)
     bands = list(_bands(width, height))
-    for done, (top, bottom) in enumerate(bands, start=1):
-        band = np.stack([_rows(plane, plan, (width, height), top, bottom) for plane in planes], axis=-1)
-        if plan.factor < 1:
-            band = _to_srgb(band)
-        noise = _threshold(width, top, bottom) if plan.factor > 1 else np.float32(0.5)
-        result[top:bottom] = np.clip(band * 255 + noise, 0, 255).astype(np.uint8)
-        on_band(done, len(bands))
+    with ThreadPoolExecutor(_threads(3)) as pool:
+        planes = list(pool.map(lambda channel: _plane(source[..., channel], plan), range(3)))
+        for done, (top, bottom) in enumerate(bands, start=1):
+            rows = pool.map(partial(_rows, plan=plan, size=(width, height), top=top, bottom=bottom), planes)
+            band = np.stack(list(rows), axis=-1)
+            if plan.factor < 1:
+                band = _to_srgb(band)
+            noise = _threshold(width, top, bottom) if plan.factor > 1 else np.float32(0.5)
+            result[top:bottom] = np.clip(band * 255 + noise, 0, 255).astype(np.uint8)
+            on_band(done, len(bands))
     return Image.fromarray(result), plan
+
+
+def _rounded(pixels: Floats) -> NDArray[np.uint8]:
+    """`pixels` (H, W, 3) in 8 bits."""
+    result = np.empty(pixels.shape, np.uint8)
+
+    def draw(band: tuple[int, int]) -> None:
+        rows = slice(*band)
+        result[rows] = np.rint(pixels[rows] * 255)
+
+    with ThreadPoolExecutor(_threads(_MAX_THREADS)) as pool:
+        list(pool.map(draw, _bands(8 * pixels.shape[1], len(pixels))))
+    return result
 
 
 def enlarge(pixels: Floats, width: int, height: int) -> Floats:
     """`pixels` (H, W, 3) in [0, 1] covering `width` x `height`, cropped least, in floats and undithered."""
     plan = fit((pixels.shape[1], pixels.shape[0]), (width, height))
-    planes = [Image.fromarray(np.ascontiguousarray(pixels[..., channel])) for channel in range(3)]
     result = np.empty((height, width, 3), np.float32)
-    for top, bottom in _bands(width, height):
-        for channel, plane in enumerate(planes):
-            result[top:bottom, :, channel] = _rows(plane, plan, (width, height), top, bottom)
+
+    def draw(job: tuple[tuple[int, int], int]) -> None:
+        (top, bottom), channel = job
+        rows = _rows(planes[channel], plan=plan, size=(width, height), top=top, bottom=bottom)
+        result[top:bottom, :, channel] = rows
+
+    with ThreadPoolExecutor(_threads(_MAX_THREADS)) as pool:
+        planes = list(pool.map(lambda channel: _plane(pixels[..., channel], plan), range(3)))
+        list(pool.map(draw, product(_bands(width, height), range(3))))
     return result
 
 
@@ -104,23 +129,51 @@ def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
         yield top, min(top + rows, height)
 
 
-def _rows(plane: Image.Image, plan: Fit, size: tuple[int, int], top: int, bottom: int) -> Floats:
+@dataclass(frozen=True)
+class _Plane:
+    """One channel; and the least and greatest values around each of its pixels, where it is enlarged."""
+
+    values: Image.Image
+    extremes: tuple[Image.Image, ...] = ()
+
+
+def _plane(values: Floats, plan: Fit) -> _Plane:
+    own = np.ascontiguousarray(values)
+    around = [_around(own, extreme) for extreme in (np.minimum, np.maximum)] if plan.factor > 1 else []
+    return _Plane(Image.fromarray(own), tuple(Image.fromarray(each) for each in around))
+
+
+def _around(values: Floats, extreme: np.ufunc) -> Floats:
+    """The `extreme` of the 3x3 pixels around each."""
+    for axis in (0, 1):
+        padded = np.pad(values, [(1, 1) if each == axis else (0, 0) for each in (0, 1)], mode="edge")
+        first, middle, last = (
+            padded[start : start + len(values)] if axis == 0 else padded[:, start : start + values.shape[1]]
+            for start in range(3)
+        )
+        values = extreme(extreme(first, middle), last)
+    return values
+
+
+def _rows(plane: _Plane, *, plan: Fit, size: tuple[int, int], top: int, bottom: int) -> Floats:
     """Rows `top` to `bottom` of the delivered plane; the filter reads beyond its box, so bands join."""
     left, upper, right, lower = plan.box
     scale = (lower - upper) / size[1]
-    box = (left, upper + top * scale, right, min(upper + bottom * scale, plane.height))
+    box = (left, upper + top * scale, right, min(upper + bottom * scale, plane.values.height))
 
     def resized(source: Image.Image, method: Image.Resampling) -> Floats:
         return np.asarray(source.resize((size[0], bottom - top), method, box=box), np.float32)
 
-    rows = resized(plane, Image.Resampling.LANCZOS)
-    if plan.factor > 1:
-        least, greatest = (
-            resized(plane.filter(extreme), Image.Resampling.BILINEAR)
-            for extreme in (ImageFilter.MinFilter(3), ImageFilter.MaxFilter(3))
-        )
+    rows = resized(plane.values, Image.Resampling.LANCZOS)
+    if plane.extremes:
+        least, greatest = (resized(extreme, Image.Resampling.BILINEAR) for extreme in plane.extremes)
         rows = np.clip(rows, least, greatest)
     return np.clip(rows, 0, 1)
+
+
+def _threads(most: int) -> int:
+    """How many to use: Pillow and numpy let others work while they do."""
+    return min(most, os.cpu_count() or 1)
 
 
 def _threshold(width: int, top: int, bottom: int) -> Floats:

@@ -53,9 +53,16 @@ def test_scores_are_split_where_they_would_take_much_memory(picture, monkeypatch
     module = mid_attention()
     whole = module(picture)
     monkeypatch.setattr(attention, "_SCORE_BYTES", 4 * 35 * 4)
-    monkeypatch.setattr(attention, "_FUSED", ())
+    monkeypatch.setattr(attention, "fused", lambda *_: False)
     assert torch.allclose(run(module, picture, 3), whole, atol=1e-5)
 
 
 def test_attending_holds_keys_values_and_the_map():
     assert Attending(mid_attention()).held(7, 5) == (7, 5, 3 * 8 * 35)
+
+
+def test_the_processor_always_has_a_fused_kernel():
+    query = torch.zeros(1, 1, 8, 512)
+    assert attention.fused(query, query, query)
+    there = query.to("meta")
+    assert not attention.fused(there, there, there)

@@ -52,7 +52,7 @@ def test_a_band_that_is_cut_does_not_count():
 
 def test_large_bands_are_measured_block_by_block(monkeypatch):
     rows = rows_of(9, 8, 4)
-    monkeypatch.setattr("pixart_cli.diffusion.moments._BLOCK", 40)
+    monkeypatch.setattr("pixart_cli.diffusion.moments._BLOCK", {"cpu": 40})
     _, variance = moments_of(rows).of_groups(2)
     assert torch.allclose(variance, rows.double().unflatten(2, (2, 2)).var((0, 1, 3), correction=0))
 
