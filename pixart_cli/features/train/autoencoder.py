@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,13 +45,9 @@ def build_autoencoder() -> AutoencoderKL:
     return vae
 
 
-def crops_of_step(galleries: Sequence[Gallery], schedule: Crops, progress: float, chance: str) -> Tensor:
-    """The crops of one step, (B, 3, S, S), from the pictures of one gallery; a function of `chance` alone."""
-    count, side = count_and_side(schedule, progress)
-    rng = Random(chance)
-    gallery = rng.choices(galleries, weights=[g.part.share for g in galleries])[0]
+def crops_of_step(gallery: Gallery, count: int, side: int, generator: torch.Generator) -> Tensor:
+    """`count` crops of the pictures of `gallery`, (count, 3, S, S), S `side` or as much as there is."""
     device, (pictures, height, width) = gallery.pixels.device, gallery.pixels.shape[:3]
-    generator = torch.Generator(device).manual_seed(rng.getrandbits(62))
     side = min(side, height, width)
     rows, tops, lefts = (
         torch.randint(end, (count,), generator=generator, device=device)

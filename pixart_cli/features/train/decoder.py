@@ -8,7 +8,7 @@ latents keep their meaning and the transformer need not learn again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pixart_cli.diffusion.objective import add_noise, alphas_cumprod
-from pixart_cli.features.train.autoencoder import Crops, count_and_side, reconstruction_loss
+from pixart_cli.features.train.autoencoder import Crops, reconstruction_loss
 from pixart_cli.features.train.denoiser import Bucket, predict
 from pixart_cli.features.train.precision import mixed_precision
 
@@ -95,15 +95,12 @@ def rough_bucket(bucket: Bucket, count: int, seed: int, denoise: Denoise) -> Buc
     return Bucket(bucket.gallery, torch.cat(rough))
 
 
-def crops_of_step(buckets: Sequence[Bucket], schedule: Crops, progress: float, chance: str) -> Crop:
-    """The crops of one step, of one bucket: of a few places each the liveliest, since most of a poster is
-    plain. A function of `chance` alone.
+def crops_of_step(bucket: Bucket, count: int, side: int, generator: torch.Generator) -> Crop:
+    """`count` crops of the pictures of `bucket`, `side` latents each way or as many as there are.
+
+    Of a few places each the liveliest, since most of a poster is plain.
     """
-    count, side = count_and_side(schedule, progress)
-    rng = Random(chance)
-    bucket = rng.choices(buckets, weights=[b.gallery.part.share for b in buckets])[0]
     device, (pictures, _, height, width) = bucket.latents.device, bucket.latents.shape
-    generator = torch.Generator(device).manual_seed(rng.getrandbits(62))
     side = min(side, height, width)
 
     def pick(end: int, *shape: int) -> Tensor:

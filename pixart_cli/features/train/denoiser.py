@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +100,7 @@ class Bucket:
 @dataclass(frozen=True)
 class Batch:
     """Latents (B, C, h, w), captions (B, T) as token ids with their mask (some dropped to "" alone), the
-    landmarks of the pictures, the generator for the step's noise and the end of its timesteps.
+    landmarks of the pictures, and the end of the timesteps to learn.
     """
 
     latents: Tensor
@@ -110,7 +108,6 @@ class Batch:
     mask: Tensor
     said: Tensor
     counts: Tensor
-    generator: torch.Generator
     timesteps_end: int
 
 
@@ -137,12 +134,9 @@ def _encode(vae: AutoencoderKL, pictures: Tensor, scale: float) -> np.ndarray:
     return np.asarray((posterior.mean.float() * scale).cpu().half().numpy())
 
 
-def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str) -> Batch:
-    """`count` pictures of one bucket; a function of `chance` alone."""
-    rng = Random(chance)
-    bucket = rng.choices(buckets, weights=[b.gallery.part.share for b in buckets])[0]
+def batch_of_step(bucket: Bucket, count: int, generator: torch.Generator) -> Batch:
+    """`count` pictures of `bucket`, as `generator` picks them."""
     device, gallery = bucket.latents.device, bucket.gallery
-    generator = torch.Generator(device).manual_seed(rng.getrandbits(62))
 
     def pick(end: int) -> Tensor:
         return torch.randint(end, (count,), generator=generator, device=device)
@@ -157,7 +151,6 @@ def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str) -> Batc
         mask=(ids != PAD).long(),
         said=gallery.said[rows],
         counts=gallery.counts[rows],
-        generator=generator,
         timesteps_end=bucket.timesteps_end,
     )
 

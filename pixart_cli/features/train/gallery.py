@@ -57,6 +57,11 @@ class Part:
         return paint(training_scene(index, seed), self.width, self.height, seed=index)
 
 
+def choose(parts: Sequence[Part], rng: Random) -> int:
+    """The number of the part that a step takes its pictures from."""
+    return rng.choices(range(len(parts)), weights=[part.share for part in parts])[0]
+
+
 @dataclass(frozen=True)
 class Gallery:
     """A drawn part: pixels (N, H, W, 3) uint8, caption ids (N, CAPTIONS, CAPTION_TOKENS), landmarks.

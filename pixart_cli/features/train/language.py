@@ -7,15 +7,13 @@ which thing each belongs to. Predicting the words around each word settles that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from pixart_cli.features.train.caption import all_words, write_caption
-from pixart_cli.features.train.scene import sample_scene
+from pixart_cli.features.train.caption import all_words
 
 MAX_TOKENS = 64
 WIDTH = 128
@@ -72,14 +70,14 @@ def neighbour_loss(states: Tensor, ids: Tensor, heads: nn.ModuleList) -> Tensor:
             target = ids.clone()
         else:
             target[:, :-offset] = ids[:, offset:]
-        target[ids == PAD] = PAD
+        target = target.masked_fill(ids == PAD, PAD)
         losses.append(
             functional.cross_entropy(head(states).flatten(0, 1), target.flatten(), ignore_index=PAD)
         )
     return torch.stack(losses).mean()
 
 
-def captions_of_step(step: int, seed: int, count: int = 64) -> list[str]:
-    """Captions of fresh scenes, a function of the step alone."""
-    rng = Random(f"{seed} language {step}")
-    return [write_caption(sample_scene(rng), rng).text for _ in range(count)]
+def captions_of_step(captions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` rows of `captions` (N, T), as `generator` picks them."""
+    rows = torch.randint(len(captions), (count,), generator=generator, device=captions.device)
+    return captions[rows].long()

@@ -2,6 +2,10 @@
 
 A batch is a function of the step number alone, so a checkpoint holds no data state: weights, optimizer,
 average and step are enough, and a continued run sees the batches the unbroken one would have seen.
+
+What a step does is in two parts. The first, in Python, chooses shapes by the number of the step and seeds
+the generator; the second is nothing but operations on tensors, the same ones for the same choice, so that a
+GPU can play them back (`captured.py`).
 """
 
 from __future__ import annotations
@@ -10,16 +14,20 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pixart_cli.features.train.captured import Captured, Figures
 from pixart_cli.features.train.team import Team
 
-LossOfStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
+Loss = tuple[Tensor, Figures]
+# Of the number of a step: what its shapes depend on, and what then gives its loss, drawing all random
+# numbers from the stage's generator.
+Plan = Callable[[int], tuple[Hashable, Callable[[], Loss]]]
 Report = Callable[[str], None]
 
 
@@ -61,14 +69,20 @@ class Stage:
         self.modules, self.settings, self._team = modules, settings, team
         self.path = folder / f"{settings.name}.pt"
         self._metrics = folder / f"{settings.name}.jsonl"
+        device = next(modules.parameters()).device
+        self.generator = torch.Generator(device)
+        plays_back = device.type == "cuda" and team.size == 1
+        self._captured = Captured(self.generator) if plays_back else None
         self.optimizer = torch.optim.AdamW(
             modules.parameters(),
-            lr=settings.learning_rate,
+            lr=torch.tensor(settings.learning_rate, device=device) if plays_back else settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
+            capturable=plays_back,
         )
         self.average = {k: v.detach().clone().float() for k, v in modules.state_dict().items()}
+        self._share = torch.zeros((), device=device)  # of the new weights in the average
         self.step, self.seconds = 0, 0.0
         if self.path.exists():
             self._restore()
@@ -87,7 +101,7 @@ class Stage:
         over = self.settings.seconds is not None and self.seconds >= self.settings.seconds
         return self.step >= self.settings.steps or over
 
-    def run(self, loss_of_step: LossOfStep, report: Report) -> None:
+    def run(self, plan: Plan, report: Report) -> None:
         """Make the steps that are left, saving every `checkpoint_seconds`.
 
         Raises:
@@ -96,10 +110,10 @@ class Stage:
         if self.finished:
             return
         self.modules.train()
-        figures = self._make_step(loss_of_step)  # not timed: compiling is part of it
+        figures = self._make_step(plan)  # not timed: compiling is part of it
         saved = reported = before = time.monotonic()
         while not self.finished:
-            figures = self._make_step(loss_of_step)
+            figures = self._make_step(plan)
             now = time.monotonic()
             before, self.seconds = now, self.seconds + now - before
             if now - reported >= self.settings.report_seconds:
@@ -111,22 +125,37 @@ class Stage:
         self._report(figures, report)
         self.save(figures["loss"])
 
-    def _make_step(self, loss_of_step: LossOfStep) -> dict[str, Tensor]:
+    def _make_step(self, plan: Plan) -> Figures:
         rate = learning_rate_at(self.step, self.progress, self.settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss, figures = loss_of_step(self.step)
-        # Looking at the loss waits for a GPU: not at every step.
-        if self.step % self.settings.finite_every == 0 or loss.device.type == "cpu":
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self._share.fill_(1.0 - min(self.settings.ema_decay, max(0.9, 1.0 - 20.0 / (self.step + 21.0))))
+        choice, loss_of = plan(self.step)
+        if self._captured is None:
+            figures = self._step(loss_of, eager=True)
+        else:
+            figures = self._captured.make(choice, lambda: self._step(loss_of, eager=False))
+            # Looking at the loss waits for the GPU: not at every step.
+            if self.step % self.settings.finite_every == 0:
+                self._check(figures["loss"])
+        self.step += 1
+        return {**figures, "rate": torch.tensor(rate)}
+
+    def _step(self, loss_of: Callable[[], Loss], *, eager: bool) -> Figures:
+        """Loss, gradients, weights and average, with no look at any number unless `eager`."""
+        loss, figures = loss_of()
+        if eager:
             self._check(loss)
         loss.backward()
         self._team.average_gradients(self.modules.parameters())
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
         self._move_average()
-        return {"loss": loss.detach(), "rate": torch.tensor(rate), **figures}
+        return {"loss": loss.detach(), **figures}
 
     def _check(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -134,9 +163,8 @@ class Stage:
 
     @torch.no_grad()
     def _move_average(self) -> None:
-        keep = min(self.settings.ema_decay, max(0.9, 1.0 - 20.0 / (self.step + 20.0)))
-        values = [value.float() for value in self.modules.state_dict().values()]
-        torch._foreach_lerp_(list(self.average.values()), values, 1.0 - keep)
+        for name, value in self.modules.state_dict().items():
+            self.average[name].lerp_(value.float(), self._share)
 
     def load_average(self) -> None:
         """Put the average into the modules, for use."""
@@ -169,7 +197,10 @@ class Stage:
     def _restore(self) -> None:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         self.modules.load_state_dict(state["modules"])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # on its device, where a GPU reads it
         for name, value in state["average"].items():
             self.average[name].copy_(value)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])

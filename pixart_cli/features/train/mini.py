@@ -7,7 +7,7 @@ the saving are left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,9 +23,9 @@ from pixart_cli.diffusion.weights import Installed, locate
 from pixart_cli.features.train import autoencoder, decoder, denoiser, language
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
-from pixart_cli.features.train.gallery import Gallery, Part, hang
+from pixart_cli.features.train.gallery import Gallery, Part, choose, hang
 from pixart_cli.features.train.landmarks import LandmarkHead
-from pixart_cli.features.train.loop import Stage
+from pixart_cli.features.train.loop import Loss, Stage, StageSettings
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 from pixart_cli.features.train.team import Team, join_team
@@ -49,14 +49,22 @@ class Studio:
     device: torch.device
     report: Report
 
-    def chance(self, stage: str, step: int) -> str:
-        """What decides everything of `step` of `stage` in this process."""
-        return self.team.chance(f"{self.recipe.seed} {stage} {step}")
+    def stage(self, modules: nn.ModuleDict, settings: StageSettings) -> Stage:
+        """A stage of this run, gone on with where it was."""
+        return Stage(modules, settings, self.run, self.team)
 
-    def generator(self, stage: str, step: int) -> torch.Generator:
-        """Random numbers for that step, made on the device."""
-        seed = Random(f"{self.chance(stage, step)} noise").getrandbits(62)
-        return torch.Generator(self.device).manual_seed(seed)
+    def begin(self, stage: Stage, step: int) -> Random:
+        """Seed the stage's generator for `step`; what is chosen in Python is drawn from what comes back."""
+        rng = Random(self.team.chance(f"{self.recipe.seed} {stage.settings.name} {step}"))
+        stage.generator.manual_seed(rng.getrandbits(62))
+        return rng
+
+    def choose(
+        self, stage: Stage, step: int, parts: Sequence[Part], schedule: autoencoder.Crops
+    ) -> tuple[int, int, int]:
+        """Which of `parts` a step takes its crops from, how many, and their side."""
+        number = choose(parts, self.begin(stage, step))
+        return number, *autoencoder.count_and_side(schedule, stage.progress)
 
     def crowd(self, schedule: autoencoder.Crops) -> autoencoder.Crops:
         """This process's share of the crops of `schedule`, `recipe.crowd` times as many."""
@@ -114,7 +122,7 @@ def train_on(
     if recipe.start is None:
         vae = _train_autoencoder(rooms[-1], studio)
         scale = autoencoder.latent_scale(vae, rooms[-1][0])
-        teacher.learn_language()
+        teacher.learn_language(rooms[-1])
     else:
         start = locate(recipe.start)
         vae = _saved(start, "vae").to(device, memory_format=torch.channels_last).requires_grad_()
@@ -138,16 +146,20 @@ def _saved(start: Installed, name: str) -> Any:
 
 def _train_autoencoder(galleries: Sequence[Gallery], studio: Studio) -> AutoencoderKL:
     vae = autoencoder.build_autoencoder().to(studio.device, memory_format=torch.channels_last)
-    stage = Stage(nn.ModuleDict({"vae": vae}), studio.recipe.autoencoder, studio.run, studio.team)
-    schedule = studio.crowd(autoencoder.CROPS)
+    stage = studio.stage(nn.ModuleDict({"vae": vae}), studio.recipe.autoencoder)
+    schedule, parts = studio.crowd(autoencoder.CROPS), [gallery.part for gallery in galleries]
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chance = studio.chance("autoencoder", step)
-        crops = autoencoder.crops_of_step(galleries, schedule, stage.progress, chance)
-        crops = crops.contiguous(memory_format=torch.channels_last)
-        return autoencoder.autoencoder_loss(vae, crops, studio.generator("autoencoder", step))
+    def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+        choice = number, count, side = studio.choose(stage, step, parts, schedule)
 
-    stage.run(loss_of_step, studio.report)
+        def loss() -> Loss:
+            crops = autoencoder.crops_of_step(galleries[number], count, side, stage.generator)
+            crops = crops.contiguous(memory_format=torch.channels_last)
+            return autoencoder.autoencoder_loss(vae, crops, stage.generator)
+
+        return choice, loss
+
+    stage.run(plan, studio.report)
     stage.load_average()
     return vae
 
@@ -164,15 +176,20 @@ def _train_decoder(vae: AutoencoderKL, scale: float, buckets: Sequence[Bucket], 
     """Clean outlines at full size; the latents stay what they are, and the transformer what it is."""
     studio = teacher.studio
     modules = nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv})
-    stage = Stage(modules, studio.recipe.decoder, studio.run, studio.team)
+    stage = studio.stage(modules, studio.recipe.decoder)
     rough = [] if stage.finished else _roughen(buckets, teacher)
-    schedule = studio.crowd(decoder.DECODER_CROPS)
+    schedule, parts = studio.crowd(decoder.DECODER_CROPS), [bucket.gallery.part for bucket in rough]
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        crop = decoder.crops_of_step(rough, schedule, stage.progress, studio.chance("decoder", step))
-        return decoder.decoder_loss(vae, scale, crop, studio.generator("decoder", step))
+    def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+        choice = number, count, side = studio.choose(stage, step, parts, schedule)
 
-    stage.run(loss_of_step, studio.report)
+        def loss() -> Loss:
+            crop = decoder.crops_of_step(rough[number], count, side, stage.generator)
+            return decoder.decoder_loss(vae, scale, crop, stage.generator)
+
+        return choice, loss
+
+    stage.run(plan, studio.report)
     stage.load_average()
 
 
@@ -199,9 +216,6 @@ class Teacher:
         self.heads = language.build_neighbour_heads(words).to(device)
         self.transformer = denoiser.build_transformer(language.WIDTH, device)
         self.landmarks = LandmarkHead(self.transformer.inner_dim).to(device)
-        if studio.recipe.compiled:
-            for block in self.transformer.transformer_blocks:
-                block.forward = torch.compile(block.forward, dynamic=True)  # the hook below stays outside
         self.landmarks.watch(self.transformer.transformer_blocks[denoiser.LAYERS // 2 - 1])
         self._loss = denoiser.DenoisingLoss().to(device)
 
@@ -219,22 +233,22 @@ class Teacher:
                 folder = start.parts[name]
                 raise damaged(folder, "it is of another size than the network that is trained") from error
 
-    def learn_language(self) -> None:
-        """Stage two: each word's neighbours."""
-        studio = self.studio
-        stage = Stage(
-            nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}),
-            studio.recipe.language,
-            studio.run,
-            studio.team,
-        )
+    def learn_language(self, galleries: Sequence[Gallery]) -> None:
+        """Stage two: each word's neighbours, in the captions of `galleries`."""
+        studio, recipe = self.studio, self.studio.recipe
+        modules = nn.ModuleDict({"encoder": self.encoder, "heads": self.heads})
+        stage = studio.stage(modules, recipe.language)
+        captions = torch.cat([gallery.ids.flatten(0, 1) for gallery in galleries])
 
-        def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            texts = language.captions_of_step(step, studio.recipe.seed)
-            ids, mask = (each.to(studio.device) for each in language.tokenize(self.tokenizer, texts))
-            return self._read(ids, mask)[1], {}
+        def loss() -> Loss:
+            ids = language.captions_of_step(captions, recipe.captions, stage.generator)
+            return self._read(ids, (ids != language.PAD).long())[1], {}
 
-        stage.run(loss_of_step, studio.report)
+        def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+            studio.begin(stage, step)
+            return None, loss
+
+        stage.run(plan, studio.report)
         stage.load_average()
 
     def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
@@ -242,24 +256,30 @@ class Teacher:
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
         modules["landmarks"] = self.landmarks
         studio = self.studio
-        stage = Stage(nn.ModuleDict(modules), lesson.settings, studio.run, studio.team)
+        stage = studio.stage(nn.ModuleDict(modules), lesson.settings)
+        parts, count = [bucket.gallery.part for bucket in buckets], studio.team.share(lesson.batch)
 
-        def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            batch = denoiser.batch_of_step(
-                buckets, count=studio.team.share(lesson.batch), chance=studio.chance(lesson.name, step)
-            )
-            with mixed_precision(studio.device):
-                states, words = self._read(batch.ids, batch.mask)
-                drawn = self._loss(
-                    self.transformer, batch.latents, states, batch.mask, batch.generator,
-                    batch.timesteps_end,
-                )  # fmt: skip
-                marks = self.landmarks.loss(batch.said, batch.counts)
-            total = drawn + WORDS_WEIGHT * words + LANDMARKS_WEIGHT * marks
-            return total, {"draw": drawn.detach(), "words": words.detach(), "landmarks": marks.detach()}
+        def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+            number = choose(parts, studio.begin(stage, step))
 
-        stage.run(loss_of_step, studio.report)
+            def loss() -> Loss:
+                batch = denoiser.batch_of_step(buckets[number], count, stage.generator)
+                return self._drawing_loss(batch, stage.generator)
+
+            return number, loss
+
+        stage.run(plan, studio.report)
         stage.load_average()
+
+    def _drawing_loss(self, batch: denoiser.Batch, generator: torch.Generator) -> Loss:
+        with mixed_precision(self.studio.device):
+            states, words = self._read(batch.ids, batch.mask)
+            drawn = self._loss(
+                self.transformer, batch.latents, states, batch.mask, generator, batch.timesteps_end
+            )
+            marks = self.landmarks.loss(batch.said, batch.counts)
+        total = drawn + WORDS_WEIGHT * words + LANDMARKS_WEIGHT * marks
+        return total, {"draw": drawn.detach(), "words": words.detach(), "landmarks": marks.detach()}
 
     @torch.no_grad()
     def take_noise_out(self, latents: Tensor, ids: Tensor, timesteps: Tensor) -> Tensor:

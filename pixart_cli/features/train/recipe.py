@@ -65,7 +65,8 @@ class MiniRecipe:
     """How much of everything; the defaults are for a processor.
 
     `start` is the name or the folder of a model to go on from; only the last of `lessons` is given to it.
-    `crowd` crops are taken where the schedules of the autoencoder and the decoder have one.
+    `captions` are read in a step of the language stage; `crowd` times as many crops as the schedules of the
+    autoencoder and the decoder say are taken.
     """
 
     seed: int = 0
@@ -75,10 +76,10 @@ class MiniRecipe:
     lessons: Sequence[Lesson] = LESSONS
     rough_pictures: int = 3000
     decoder: StageSettings = DECODER
+    captions: int = 64
     crowd: int = 1
     threads: int = 1
     workers: int = 1
-    compiled: bool = False
 
     @property
     def curriculum(self) -> list[tuple[Lesson, range]]:
@@ -113,5 +114,5 @@ def gpu_recipe(minutes: float, *, seed: int = 0, start: str | None = None, worke
         decoder=replace(DECODER, steps=_NO_END, seconds=seconds[4]),
         crowd=6,
         workers=workers,
-        compiled=True,
+        captions=512,
     )

@@ -1,5 +1,7 @@
 """Galleries: pictures, captions and landmarks of one size, the same whoever draws them."""
 
+from random import Random
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from pixart_cli.features.train import gallery, language
 from pixart_cli.features.train.caption import all_words
 from pixart_cli.features.train.close_ups import close_up
 from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.gallery import CAPTION_TOKENS, CAPTIONS, Part, hang, training_scene
+from pixart_cli.features.train.gallery import CAPTION_TOKENS, CAPTIONS, Part, choose, hang, training_scene
 from pixart_cli.features.train.landmarks import CHANNELS, landmarks, token_map
 
 PART = Part(48, 32, range(100, 106), 0.9)
@@ -70,3 +72,9 @@ def test_crops_are_where_they_are_asked_for(hung: list[gallery.Gallery]) -> None
     assert crops.shape == (2, 3, 16, 24)
     wanted = hung[0].pixels[4, 8:24, 16:40].permute(2, 0, 1).float() / 127.5 - 1
     assert torch.allclose(crops[1], wanted)
+
+
+def test_parts_are_taken_by_their_shares() -> None:
+    rng = Random(0)
+    taken = [choose([PART, CLOSE], rng) for _ in range(1000)]
+    assert taken.count(1) == pytest.approx(100, abs=30)

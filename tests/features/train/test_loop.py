@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pixart_cli.features.train.loop import Stage, StageSettings, learning_rate_at
+from pixart_cli.features.train.loop import Loss, Stage, StageSettings, learning_rate_at
 from pixart_cli.features.train.team import Team
 
 SETTINGS = StageSettings(name="toy", steps=12, learning_rate=0.05, warmup_steps=3, checkpoint_seconds=0.0)
@@ -19,13 +19,18 @@ def toy_stage(folder: Path, settings: StageSettings = SETTINGS) -> Stage:
 
 
 def loss_for(stage: Stage, stop_at: int | None = None):
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def plan(step: int):
         if step == stop_at:
             raise KeyboardInterrupt
-        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-        return (stage.modules["line"](x) - 1.0).square().mean(), {}
+        stage.generator.manual_seed(step)
 
-    return loss_of_step
+        def loss() -> Loss:
+            x = torch.randn(4, 3, generator=stage.generator)
+            return (stage.modules["line"](x) - 1.0).square().mean(), {}
+
+        return None, loss
+
+    return plan
 
 
 def weights(stage: Stage) -> list[float]:
@@ -58,12 +63,17 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
     stage = toy_stage(tmp_path)
     good = loss_for(stage)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, figures = good(step)
-        return (loss * float("nan") if step == 5 else loss), figures
+    def plan(step: int):
+        choice, loss_of = good(step)
+
+        def loss() -> Loss:
+            loss, figures = loss_of()
+            return (loss * float("nan") if step == 5 else loss), figures
+
+        return choice, loss
 
     with pytest.raises(FloatingPointError, match="step 5"):
-        stage.run(loss_of_step, print)
+        stage.run(plan, print)
     assert toy_stage(tmp_path).step == 5
 
 
