@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from pixart_cli.core.components import PEERS, components_of, needed_files
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import RefineSettings
 
@@ -25,18 +26,6 @@ _LAYOUT: Final = (
     "A model folder holds model_index.json, tokenizer, text_encoder, vae, transformer and scheduler."
 )
 _CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditions")
-
-# What of a component's folder is needed: its configuration and safetensors, never pickled weights.
-_ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
-    "tokenizer": ("*.json", "spiece.model"),
-    "text_encoder": ("config.json", "*.safetensors", "*.safetensors.index.json"),
-    "vae": ("config.json", "*.safetensors"),
-    "transformer": ("config.json", "*.safetensors", "*.safetensors.index.json"),
-    "scheduler": ("*.json",),
-}
-COMPONENTS: Final = tuple(_ALLOW)
-SHARED: Final = ("tokenizer", "text_encoder", "vae")
-"""The components that all models of a family have in common."""
 
 # Whose usual way a folder of weights is given, unless it says that it is like another model.
 _USUAL: Final = "sigma-1024"
@@ -90,6 +79,16 @@ class ModelSpec:
         """Whether it learned to draw in few steps what its teacher drew in many, guidance included."""
         return self.default_scheduler == "lcm"
 
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is none of PixArt's, and a pipeline of diffusers draws with it."""
+        return self.family in PEERS
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of its parts."""
+        return components_of(self.family)
+
 
 @cache
 def catalog() -> Mapping[str, ModelSpec]:
@@ -103,10 +102,10 @@ def _spec(name: str, row: dict[str, Any], shared: Mapping[str, Any]) -> ModelSpe
     values = dict(row)
     for key in ("steps", "guidance", "scheduler"):
         values[f"default_{key}"] = values.pop(key)
-    values["transformer_config"] = MappingProxyType(values.pop("transformer"))
+    values["transformer_config"] = MappingProxyType(values.pop("transformer", {}))
     values["timesteps"] = tuple(values.get("timesteps", ()))
     values["refine"] = _refine(values.get("refine"))
-    values["parts"] = _parts(values.pop("parts", {}), shared.get(values.pop("rest", "")))
+    values["parts"] = _parts(values["family"], values.pop("parts", {}), shared.get(values.pop("rest", "")))
     return ModelSpec(name=name, **values)
 
 
@@ -118,12 +117,15 @@ def _refine(row: dict[str, Any] | None) -> RefineSettings | None:
     return RefineSettings(**values)
 
 
-def _parts(own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
+def _parts(family: str, own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
     if rest is None:
         return MappingProxyType({})
-    rows = {component: own.get(component, rest) for component in COMPONENTS}
+    rows = {component: own.get(component, rest) for component in components_of(family)}
     return MappingProxyType({
-        component: Part(row["repo"], component, _ALLOW[component], tuple(row.get("also", ())))
+        component: Part(
+            row["repo"], row.get("subfolder", component), needed_files(family, component),
+            tuple(row.get("also", ())),
+        )
         for component, row in rows.items()
     })  # fmt: skip
 
@@ -157,7 +159,8 @@ def default_model(installed: Collection[str], width: int | None = None, height: 
     """The name of the best installed model for a picture of `width` x `height` (1024 x 1024 if not known).
 
     Any trained network beats the built-in one; then the one whose native size comes nearest to the picture's
-    without drawing more than is needed; then rank. Names that are not in the catalogue are passed over.
+    without drawing more than is needed; then rank. Passed over are names that are not in the catalogue, and
+    models that are not PixArt's: those draw when they are named.
     """
     wanted = math.sqrt(width * height) if width and height else 1024.0
     needed = min((size for size in NATIVE_SIZES if size >= 0.9 * wanted), default=NATIVE_SIZES[-1])
@@ -165,7 +168,7 @@ def default_model(installed: Collection[str], width: int | None = None, height: 
     def merit(spec: ModelSpec) -> tuple[bool, int, int, int]:
         return not spec.built_in, min(spec.native, needed), spec.rank, -spec.native
 
-    known = [catalog()[name] for name in installed if name in catalog()]
+    known = [catalog()[name] for name in installed if name in catalog() and not catalog()[name].is_peer]
     return max(known, key=merit, default=catalog()[BUILT_IN]).name
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +16,10 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
+    PEER_RUNGS,
     RUNGS,
     STREAMED,
+    TOGETHER,
     WHOLE,
     Estimate,
     Rung,
@@ -34,6 +36,9 @@ _WORDS: Final = {
     RUNGS[1]: f"{_STREAMS}; then all other networks stay on it",
     RUNGS[2]: f"{_STREAMS}; then each other network is on it only while it works",
     RUNGS[3]: f"{_STREAMS}, as do the transformer's; the VAE works on the processor; slow, but it fits",
+    PEER_RUNGS[0]: "all networks stay on the device",
+    PEER_RUNGS[1]: "each network is on the device only while it works",
+    PEER_RUNGS[2]: "the weights pass through the device block by block; slow, but it fits",
 }
 _GIB: Final = 1 << 30
 
@@ -42,8 +47,8 @@ _GIB: Final = 1 << 30
 class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
-    `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block; `tried` are
-    the rungs on which memory ran out. `estimate_bytes` is the expected peak on `device`, `seconds_estimate`
+    `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block, or "together"
+    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out. `estimate_bytes` is the expected peak on `device`, `seconds_estimate`
     the time of one picture; both are rules of thumb from parameter and token counts, see
     `diffusion/estimate.py`.
     """
@@ -65,7 +70,7 @@ class MemoryPlan:
     @property
     def words(self) -> str:
         """What is done to save memory, for a person."""
-        return _WORDS[RUNGS[_position(self)]]
+        return _WORDS[_ladder(self)[_position(self)]]
 
     @property
     def streams_encoder(self) -> bool:
@@ -89,7 +94,7 @@ class MemoryPlan:
         Args:
             encoding: memory ran out while texts were encoded; else rungs that spare it alone do not help.
         """
-        rest = RUNGS[_position(self) + 1 :]
+        rest = _ladder(self)[_position(self) + 1 :]
         following = next((rung for rung in rest if encoding or rung[0] != self.offload), None)
         if following is None:
             return None
@@ -103,8 +108,12 @@ class MemoryPlan:
 
 def _position(chosen: MemoryPlan) -> int:
     """The rung that `chosen` stands on; the last of those with its `offload` where it mixes two."""
-    rung = (chosen.offload, chosen.encoder)
-    return RUNGS.index(rung) if rung in RUNGS else [offload for offload, _ in RUNGS].index(chosen.offload)
+    rung, ladder = (chosen.offload, chosen.encoder), _ladder(chosen)
+    return ladder.index(rung) if rung in ladder else [offload for offload, _ in ladder].index(chosen.offload)
+
+
+def _ladder(chosen: MemoryPlan) -> Sequence[Rung]:
+    return PEER_RUNGS if chosen.encoder == TOGETHER else RUNGS
 
 
 def plan(
@@ -191,27 +200,31 @@ def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: Model
         return "float32", "float32: this processor has no bfloat16 hardware."
     if accelerator.bf16:
         return "bfloat16", "bfloat16: half the memory, with float32's range."
+    if spec.family == "cascade":
+        return "float32", "float32: the device has no bfloat16, and the prior overflows in float16."
     return "float16", "float16: the device has no bfloat16; the VAE decodes in float32."
 
 
 def _choose_rung(expected: Estimate, free: int, memory: str) -> tuple[Rung, str]:
     """The first rung that fits, or the first of those that were asked for; and the sentence that says why."""
     needs = expected.peak_bytes
+    rungs = tuple(needs)
     if memory != "auto":
-        rung = next(rung for rung in RUNGS if rung[0] == memory)
+        rung = next(rung for rung in rungs if rung[0] == memory)
         return rung, f"{memory}: asked for; {_WORDS[rung]}."
     have = f"{free / _GIB:.1f} GiB"
-    for rung in RUNGS:
+    for rung in rungs:
         if needs[rung] <= 0.9 * free:
             about = f"about {needs[rung] / _GIB:.1f} GiB of {have} free"
             return rung, f"{rung[0]}: {_WORDS[rung]}; {about}{_above(rung, needs)}."
-    about = f"about {needs[RUNGS[-1]] / _GIB:.1f} GiB are needed and {have} are free"
-    return RUNGS[-1], f"low: even so {about}; it may not fit."
+    about = f"about {needs[rungs[-1]] / _GIB:.1f} GiB are needed and {have} are free"
+    return rungs[-1], f"low: even so {about}; it may not fit."
 
 
 def _above(rung: Rung, needs: Mapping[Rung, int]) -> str:
     """What would be needed to save nothing."""
-    return "" if rung == RUNGS[0] else f", where all at once would take {needs[RUNGS[0]] / _GIB:.1f}"
+    first = next(iter(needs))
+    return "" if rung == first else f", where all at once would take {needs[first] / _GIB:.1f}"
 
 
 def _seconds(

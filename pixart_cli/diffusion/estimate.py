@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
     from pixart_cli.core.refine import Pass
 
-WHOLE, STREAMED = "whole", "streamed"
+WHOLE, STREAMED, TOGETHER = "whole", "streamed", "together"
 Rung = tuple[str, str]
 RUNGS: Final[Sequence[Rung]] = (
     ("full", WHOLE), ("full", STREAMED), ("offload", STREAMED), ("low", STREAMED),
 )  # fmt: skip
 """What becomes of all networks, and of the text encoder, from the most memory to the least."""
+PEER_RUNGS: Final[Sequence[Rung]] = (("full", TOGETHER), ("offload", TOGETHER), ("low", TOGETHER))
+"""The same for models that are not PixArt's: their text encoders are smaller than what draws."""
 # Of 24 blocks one works, the one before is still in use and the next one comes, in its file's precision.
 _STREAMED_SHARE: Final = 1 / 7
 _TYPICAL_PROMPT_TOKENS: Final = 40
@@ -65,8 +67,39 @@ _MINI: Final = Shape(
 _OF_FAMILY: Final = {"mini": _MINI}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A model that is not PixArt's: parameters of its networks, FLOPs and activations at 1024 x 1024.
+
+    Counted on the real classes without weights, by torch's `FlopCounterMode`. `last_flops` are those of all
+    that comes after the guided steps, `working_numbers` the floats that live at the peak.
+    """
+
+    networks: tuple[float, ...]
+    step_flops: float
+    last_flops: float
+    working_numbers: float
+
+
+_PEERS: Final = {
+    "sdxl": Peer(
+        networks=(0.123e9, 0.695e9, 2.567e9, 84e6), step_flops=6.8e12, last_flops=10e12,
+        working_numbers=_MAPS_WHOLE * 128 * (1 << 20),
+    ),
+    # The decoder makes ten steps of 6.2 TFLOP, the VQGAN one of 2.2.
+    "cascade": Peer(
+        networks=(0.695e9, 3.589e9, 1.563e9, 18e6), step_flops=4.1e12, last_flops=64e12,
+        working_numbers=1.0e9,
+    ),
+}  # fmt: skip
+# The largest of a UNet's blocks, that before it and the one that comes.
+_BLOCK_SHARE: Final = 0.6
+
+
 def estimate(spec: ModelSpec, width: int, height: int, dtype: str, passes: Sequence[Pass] = ()) -> Estimate:
     """What a picture of `width` x `height` pixels, then refined by `passes`, takes with `spec` in `dtype`."""
+    if spec.is_peer:
+        return _estimate_peer(spec, width * height, dtype)
     shape = _OF_FAMILY.get(spec.family, _XL)
     item = 4 if dtype == "float32" else 2
     branches = 2 if spec.default_guidance > 1 else 1
@@ -76,6 +109,22 @@ def estimate(spec: ModelSpec, width: int, height: int, dtype: str, passes: Seque
     return Estimate(
         flops=flops + sum(_pass_flops(shape, each, spec.native, branches) for each in passes),
         peak_bytes=_peaks(shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4),
+    )
+
+
+def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str) -> Estimate:
+    peer = _PEERS[spec.family]
+    item, area = 4 if dtype == "float32" else 2, pixels / (1 << 20)
+    branches = 2 if spec.default_guidance > 1 else 1
+    widest = max(peer.networks)
+    work = area * item * peer.working_numbers
+    return Estimate(
+        flops=area * (branches * spec.default_steps * peer.step_flops + peer.last_flops),
+        peak_bytes={
+            PEER_RUNGS[0]: int(sum(peer.networks) * item + work),
+            PEER_RUNGS[1]: int(widest * item + work),
+            PEER_RUNGS[2]: int(widest * item * _BLOCK_SHARE + work),
+        },
     )
 
 

@@ -170,7 +170,13 @@ def load_network(
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
     compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
-    state = _read_tensors(folder, name, dtype=dtype, device=device, changes=changes)
+    state = read_tensors(
+        folder,
+        rename=lambda key: modern(key, name),
+        dtype_of=lambda key, stored: stored if dtype is None else kept_dtype(name, key, dtype),
+        device=device,
+        changes=changes,
+    )
     if name == "text_encoder":
         shared = next(state[key] for key in TIED if key in state)
         state |= dict.fromkeys(TIED, shared)
@@ -187,19 +193,34 @@ def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
         raise damaged(folder / "config.json", f"no {name} can be built from it ({error})") from error
 
 
-def _read_tensors(
-    folder: Path, name: str, *, dtype: torch.dtype | None, device: str, changes: Sequence[Change]
+def read_tensors(
+    folder: Path,
+    *,
+    rename: Callable[[str], str],
+    dtype_of: Callable[[str, torch.dtype], torch.dtype],
+    device: str,
+    changes: Sequence[Change] = (),
 ) -> dict[str, torch.Tensor]:
+    """The tensors of a component's files by what `rename` calls them; "" leaves one out.
+
+    Args:
+        dtype_of: the precision for a tensor's name in the file and the precision it has there.
+        changes: what is merged into them.
+
+    Raises:
+        PixartError: "weights-invalid" for a damaged file or numbers that are not finite, "disk".
+    """
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
+                    if not (name := rename(key)):
+                        continue
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
                     tensor = merged(key, tensor, changes)
-                    wanted = tensor.dtype if dtype is None else kept_dtype(name, key, dtype)
-                    state[modern(key, name)] = tensor.to(device=device, dtype=wanted)
+                    state[name] = tensor.to(device=device, dtype=dtype_of(key, tensor.dtype))
         except SafetensorError as error:
             raise damaged(path, str(error)) from error
         except OSError as error:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.components import networks_of
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache
 from pixart_cli.diffusion.hub import Tell, fetch_file, is_offline
@@ -32,7 +33,7 @@ from pixart_cli.diffusion.records import (
 )
 from pixart_cli.diffusion.sources import Lister, begin_record, kept_offline
 from pixart_cli.diffusion.tensor_table import check_fit
-from pixart_cli.diffusion.weights import NETWORKS, Installed, locate
+from pixart_cli.diffusion.weights import Installed, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,13 +239,23 @@ def _refuse_unfit(plan: PullPlan, fetched: Iterable[HubFile]) -> None:
     Raises:
         PixartError: "weights-invalid".
     """
-    for name in NETWORKS:
+    for name in networks_of(plan.spec.family):
         folder = _folder(plan, name)
         try:
-            check_fit(name, folder, spec=plan.spec)
+            _check_fit(name, folder, plan.spec)
         except PixartError:
             hub_cache.remove(file.path for file in fetched if file.path.parent == folder)
             raise
+
+
+def _check_fit(name: str, folder: Path, spec: ModelSpec) -> None:
+    """Compare by a table where there is one, else with the class itself."""
+    if not spec.is_peer:
+        check_fit(name, folder, spec=spec)
+        return
+    from pixart_cli.diffusion.peer_networks import check_peer_fit
+
+    check_peer_fit(name, folder, spec.family)
 
 
 def _folder(plan: PullPlan, component: str) -> Path:

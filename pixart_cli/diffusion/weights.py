@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from pixart_cli.core.catalog import (
-    COMPONENTS,
-    SHARED,
     ModelSpec,
     Part,
     catalog,
@@ -25,6 +23,14 @@ from pixart_cli.core.catalog import (
     is_folder,
     spec_of_folder,
 )
+from pixart_cli.core.components import (
+    COMPONENTS,
+    SHARED,
+    is_network,
+    is_scheduler,
+    is_tokenizer,
+    networks_of,
+)
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.diffusion.digest import digests
@@ -32,7 +38,6 @@ from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
 from pixart_cli.diffusion.records import HubFile, read_record, refuse_unsound
 
-NETWORKS: Final = ("text_encoder", "vae", "transformer")
 STEMS: Final = ("model", "diffusion_pytorch_model")
 _MAX_JSON_BYTES: Final = 16 << 20
 _T5_XXL_WIDTH: Final = 4096
@@ -57,14 +62,28 @@ class Installed:
         """What exactly these weights are: the hub's commits, and "sha256:" over all other weight files."""
         if self.commits:
             return "+".join(self.commits)
-        commits = {component: _commit(self.parts[component]) for component in COMPONENTS}
-        files = self.files([component for component in NETWORKS if commits[component] is None])
+        commits = {component: _commit(folder) for component, folder in self.parts.items()}
+        files = self.files([component for component in self.networks if commits[component] is None])
         own = ["sha256:" + digests(files)[-1]] if files else []
         return "+".join([*own, *dict.fromkeys(commit for commit in commits.values() if commit)])
 
-    def files(self, components: Iterable[str] = NETWORKS) -> list[Path]:
-        """The weight files of `components`, the text encoder's first if it is among them."""
-        return [path for component in components for path in weight_files(self.parts[component])]
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The components that have weights."""
+        return networks_of(self.spec.family)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """How many numbers each network holds, as the headers of its files say."""
+        return {
+            name: sum(entry.parameters for path in self.files([name]) for entry in read_header(path).values())
+            for name in self.networks
+        }
+
+    def files(self, components: Iterable[str] | None = None) -> list[Path]:
+        """The weight files of `components`, all without; the text encoder's first if it is among them."""
+        names = self.networks if components is None else components
+        return [path for component in names for path in weight_files(self.parts[component])]
 
 
 def installed_models() -> dict[str, Installed]:
@@ -94,7 +113,7 @@ def locate(model: str) -> Installed:
     else:
         parts, commits = _hub_parts(spec)
     try:
-        check_parts(parts, model)
+        check_parts(parts, model, spec.components)
     except PixartError as error:
         if error.code != "weights-invalid" or spec.built_in:
             raise
@@ -172,29 +191,29 @@ def _with_own_encoder(spec: ModelSpec, parts: Mapping[str, Path]) -> ModelSpec:
     return spec if width == _T5_XXL_WIDTH else dataclasses.replace(spec, family="mini")
 
 
-def check_parts(parts: Mapping[str, Path], model: str) -> None:
+def check_parts(parts: Mapping[str, Path], model: str, components: Iterable[str] = COMPONENTS) -> None:
     """Every component there, every safetensors header sound.
 
     Raises:
         PixartError: "model-missing" or "weights-invalid".
     """
-    for component in COMPONENTS:
+    for component in components:
         folder = parts.get(component)
         absent = [component] if folder is None else missing_files(component, folder)
         if absent or folder is None:
             raise _missing(model, ", ".join(absent))
-        if component in NETWORKS:
+        if is_network(component):
             for path in weight_files(folder):
                 read_header(path)
 
 
 def missing_files(component: str, folder: Path) -> list[str]:
     """Names of the files that `component` needs and `folder` lacks."""
-    if component == "tokenizer":
-        wanted = ("tokenizer.json", "spiece.model")
+    if is_tokenizer(component):
+        wanted = ("tokenizer.json", "spiece.model", "vocab.json")
         there = any(os.path.isfile(folder / name) for name in wanted)
         return [] if there else [f"{component}/{wanted[0]}"]
-    if component == "scheduler":
+    if is_scheduler(component):
         names = ["scheduler_config.json"]
     else:
         names = ["config.json", *(path.name for path in weight_files(folder))]

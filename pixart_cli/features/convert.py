@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pixart_cli.core.catalog import NATIVE_SIZES, SHARED, family_row
+from pixart_cli.core.catalog import NATIVE_SIZES, family_row
+from pixart_cli.core.components import SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import trained_compression
 from pixart_cli.core.paths import here

@@ -26,7 +26,7 @@ from pixart_cli.diffusion.device import MemoryPlan, plan, probe
 from pixart_cli.diffusion.embeds import embeds_cache
 from pixart_cli.diffusion.init_image import read_init_image
 from pixart_cli.diffusion.lora_file import find_lora
-from pixart_cli.diffusion.weights import installed_models, locate
+from pixart_cli.diffusion.weights import Installed, installed_models, locate
 
 STANDARD_OUTPUT = Path(STDOUT)
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
@@ -182,6 +182,8 @@ def network(
         PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
     """
     installed = locate(model)
+    if installed.spec.is_peer:
+        return _peer(memory_plan, installed)
     from pixart_cli.diffusion.renderer import NetworkRenderer
 
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
@@ -192,6 +194,18 @@ def network(
     crew = join(here)
     crew.own_device(memory_plan.device)
     return NetworkRenderer(memory_plan, installed, crew, cache, files)
+
+
+def _peer(memory_plan: MemoryPlan, installed: Installed) -> Renderer:
+    """What draws with a model that is not PixArt's: one process."""
+    if not place(os.environ).alone:
+        what = f"{installed.name} is not drawn by several processes together"
+        raise PixartError("request-invalid", what, "Start one process, or choose a model of PixArt's.")
+    from pixart_cli.diffusion.quiet import silence
+
+    with silence():
+        from pixart_cli.diffusion.peers import PeerRenderer
+    return PeerRenderer(memory_plan, installed)
 
 
 def generate(

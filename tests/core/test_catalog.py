@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from pixart_cli.core.catalog import (
-    COMPONENTS,
     NATIVE_SIZES,
-    SHARED,
     catalog,
     default_model,
     family_row,
@@ -19,6 +17,7 @@ from pixart_cli.core.catalog import (
     is_folder,
     spec_of_folder,
 )
+from pixart_cli.core.components import COMPONENTS, SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY
 
