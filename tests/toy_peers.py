@@ -1,4 +1,4 @@
-"""Stable Diffusion XL and Stable Cascade at toy size: the real classes, as the hub's repositories hold them."""
+"""Stable Diffusion XL and Stable Cascade at toy size: the real classes, laid out as on the hub."""
 
 from __future__ import annotations
 

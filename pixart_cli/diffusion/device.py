@@ -47,10 +47,10 @@ _GIB: Final = 1 << 30
 class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
-    `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block, or "together"
-    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out. `estimate_bytes` is the expected peak on `device`, `seconds_estimate`
-    the time of one picture; both are rules of thumb from parameter and token counts, see
-    `diffusion/estimate.py`.
+    `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, or "together"
+    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out.
+    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both are
+    rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
     """
 
     device: str

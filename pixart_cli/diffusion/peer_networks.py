@@ -78,7 +78,7 @@ def load_peer(
     model = check_peer_fit(name, folder, family)
     wanted = model.state_dict()
 
-    def dtype_of(key: str, stored: torch.dtype) -> torch.dtype:
+    def dtype_of(_key: str, stored: torch.dtype) -> torch.dtype:
         return dtype if stored.is_floating_point else stored
 
     state = read_tensors(
@@ -135,7 +135,7 @@ def _check_config(
         raise damaged(path, f"its class {str(said)[:60]!r} is not {kind}")
     widest = max((side for entry in header.values() for side in entry.shape), default=0)
     for key, value in config.items():
-        counts = "layers" in key or "repeat" in key
+        counts = any(word in key for word in ("layers", "repeat", "blocks"))
         numbers = list(_numbers(value))
         if counts and sum(numbers) > len(header):
             raise damaged(path, f"{key} is {str(value)[:60]}, but the weights hold {len(header)} tensors")

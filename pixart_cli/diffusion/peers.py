@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-import torch
-
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import choose_bin
@@ -29,6 +27,8 @@ from pixart_cli.diffusion.text import cut_off
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
+    import torch
+
     from pixart_cli.core.resolution import Bin
 
 
@@ -38,7 +38,7 @@ class Pipeline(Protocol):
     def draw(
         self, request: GenerationRequest, size: tuple[int, int], report: Report
     ) -> tuple[torch.Tensor, Mapping[str, str]]:
-        """Pixels (H, W, 3) in [0, 1], at least `size` = (width, height), and the precision of each network."""
+        """Pixels (H, W, 3) in [0, 1] of about `size` = (width, height); the precision of each network."""
 
 
 _PIPELINES: Final[Mapping[str, Callable[[Parts], Pipeline]]] = {"sdxl": Sdxl, "cascade": StableCascade}
@@ -79,7 +79,7 @@ class PeerRenderer(Planned):
 
         started = time.monotonic()
         native = choose_bin(request.width, request.height, self.installed.spec.native)
-        pixels, precisions = self.with_fallback(lambda: self._draw(request, native, report))
+        pixels, precisions = self.draw_native(request, report)
         image, fit = resample(
             pixels.numpy(), request.width, request.height,
             on_band=lambda done, of: report("resize", done, of),
@@ -96,6 +96,17 @@ class PeerRenderer(Planned):
             pixels=image, request=request, provenance=provenance, seconds=time.monotonic() - started,
             warnings=self._warnings(request),
         )  # fmt: skip
+
+    def draw_native(
+        self, request: GenerationRequest, report: Report = lambda _stage, _step, _total: None
+    ) -> tuple[torch.Tensor, Mapping[str, str]]:
+        """The picture at its native size, pixels (H, W, 3) in [0, 1], and the precision of each network.
+
+        Raises:
+            PixartError: as :meth:`render`.
+        """
+        native = choose_bin(request.width, request.height, self.installed.spec.native)
+        return self.with_fallback(lambda: self._draw(request, native, report))
 
     def _draw(
         self, request: GenerationRequest, native: Bin, report: Report

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import torch
-
 from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
@@ -29,6 +27,7 @@ from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
 from pixart_cli.diffusion.weights import Installed, weight_files
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from pixart_cli.diffusion.crew import Crew

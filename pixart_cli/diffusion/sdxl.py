@@ -60,7 +60,8 @@ class Sdxl:
         return computing_on(
             self._parts.plan.device,
             StableDiffusionXLPipeline(
-                **networks, tokenizer=self._parts.tokenizer(), tokenizer_2=self._parts.tokenizer("tokenizer_2"),
+                **networks, tokenizer=self._parts.tokenizer(),
+                tokenizer_2=self._parts.tokenizer("tokenizer_2"),
                 scheduler=in_float32(scheduler), add_watermarker=False,
             ),
         )  # fmt: skip

@@ -23,6 +23,8 @@ from pixart_cli.diffusion.peer_parts import Parts, Report, computing_on, in_floa
 _DECODER_STEPS: Final = 10
 _PRIOR_PIXELS: Final = 42.67
 _DECODER_SCALE: Final = 10.67
+# Only of sides in whole multiples of this do both scales make latents that the decoder can halve four times.
+_SIDE: Final = 128
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class StableCascade:
     def draw(
         self, request: GenerationRequest, size: tuple[int, int], report: Report
     ) -> tuple[torch.Tensor, Mapping[str, str]]:
-        """Pixels (H, W, 3) in [0, 1], about `size` = (width, height), and the precision of each network.
+        """Pixels (H, W, 3) in [0, 1] of `even(*size)`, and the precision of each network.
 
         Raises:
             PixartError: "picture-invalid".
         """
+        size = even(*size)
         networks, generator = self._parts.networks(report), torch.Generator("cpu").manual_seed(request.seed)
         prior = self._prior(networks)
         texts = self._embed(prior, request, networks["text_encoder"])
@@ -152,6 +155,12 @@ class StableCascade:
 
         with on_device(decoder, self._parts.plan):
             return sound(decoder, work, "the decoder's latents")
+
+
+def even(width: int, height: int) -> tuple[int, int]:
+    """The size nearest to `width` x `height` that can be drawn: whole multiples of 128."""
+    wide, tall = (max(1, int(side / _SIDE + 0.5)) * _SIDE for side in (width, height))
+    return wide, tall
 
 
 def _decode(vqgan: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -22,10 +22,11 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY
 
 NAMES = ["mini", "sigma-256", "sigma-512", "sigma-1024", "sigma-2k", "alpha-512", "alpha-1024", "lcm", "dmd"]
+PEERS = ["sdxl", "cascade"]
 
 
 def test_the_models_pixart_knows() -> None:
-    assert list(catalog()) == NAMES
+    assert list(catalog()) == NAMES + PEERS
     assert [name for name, spec in catalog().items() if spec.built_in] == ["mini"]
 
 
@@ -35,15 +36,24 @@ def test_every_row_is_sound(name: str) -> None:
     assert spec.native in NATIVE_SIZES
     assert spec.transformer_config["sample_size"] == spec.native // 8
     assert spec.transformer_config["interpolation_scale"] == spec.native / 512
+    assert set(spec.parts) == (set() if spec.built_in else set(COMPONENTS))
+
+
+@pytest.mark.parametrize("name", NAMES + PEERS)
+def test_the_defaults_of_every_row_can_be_asked_for(name: str) -> None:
+    spec = get_model(name)
     assert BY_KEY["steps"].check(spec.default_steps) == spec.default_steps
     assert BY_KEY["guidance"].check(spec.default_guidance) == spec.default_guidance
     assert BY_KEY["scheduler"].check(spec.default_scheduler) == spec.default_scheduler
     assert len(spec.timesteps) in (0, spec.default_steps)
-    assert set(spec.parts) == (set() if spec.built_in else set(COMPONENTS))
+    assert set(spec.parts) == (set() if spec.built_in else set(spec.components))
+    assert spec.is_peer == (name in PEERS)
 
 
 def test_only_alpha_at_1024_is_told_size_and_shape() -> None:
-    told = {name for name, spec in catalog().items() if spec.transformer_config["use_additional_conditions"]}
+    told = {
+        name for name, spec in catalog().items() if spec.transformer_config.get("use_additional_conditions")
+    }
     assert told == {"alpha-1024", "lcm"}
 
 
