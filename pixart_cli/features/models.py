@@ -11,14 +11,16 @@ from pixart_cli.core.catalog import ModelSpec, catalog, get_model, is_folder
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache, records
 from pixart_cli.diffusion.hub_failure import RevisionGoneError
+from pixart_cli.diffusion.lora_hub import LoraPlan, fetch_lora, is_elsewhere, plan_lora
 from pixart_cli.diffusion.pull import OnPull, PullEvent, PullPlan, check, is_whole, plan_pull
 from pixart_cli.diffusion.pull import pull as fetch
 from pixart_cli.diffusion.records import HubFile, Record, read_record
 from pixart_cli.diffusion.weights import Installed, found_files, locate
 
 __all__ = [
-    "ModelState", "PullEvent", "PullPlan", "Removal", "RevisionGoneError", "Verdict", "check", "fetch",
-    "folders", "plan_pull", "plan_removal", "remove", "survey", "verify",
+    "HubFile", "LoraPlan", "ModelState", "PullEvent", "PullPlan", "Removal", "RevisionGoneError", "Verdict",
+    "check", "fetch", "fetch_lora", "folders", "is_elsewhere", "plan_lora", "plan_pull", "plan_removal",
+    "remove", "survey", "verify",
 ]  # fmt: skip
 
 _ABSENT: Final = "model-missing"
