@@ -19,7 +19,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import RefineSettings
 
 BUILT_IN: Final = "mini"
-NATIVE_SIZES: Final = (256, 512, 1024, 2048)
+NATIVE_SIZES: Final = (256, 512, 1024, 2048, 4096)
 _VAE_SCALE: Final = 8
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _LAYOUT: Final = (
@@ -52,7 +52,8 @@ class ModelSpec:
     `native` is the side in pixels it was trained at. `timesteps`, if any, replace the scheduler's own
     for exactly `default_steps` steps. `transformer_config` is what config.json must agree with.
     `rank` tells the better of two models of one native size. `kv_ratio` is the KV compression the weights
-    were trained with, 1 for none. `refine` is how it refines, None for a model that cannot.
+    were trained with, 1 for none, `qk_norm` whether they norm queries and keys. `refine` is how it refines,
+    None for a model that cannot.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ModelSpec:
     license: str = "see the repository"
     timesteps: tuple[int, ...] = ()
     kv_ratio: int = 1
+    qk_norm: bool = False
     refine: RefineSettings | None = None
     note: str = ""
 
@@ -194,7 +196,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     config = _read_json(folder / "transformer" / "config.json")
     side = config.get("sample_size")
     if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
-        raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128 or 256")
+        raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128, 256 or 512")
     index = _read_json(folder / "model_index.json")
     alpha = index.get("_class_name") == "PixArtAlphaPipeline"
     like = catalog()[_like(folder, index)]
@@ -206,7 +208,8 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         default_scheduler=like.default_scheduler, timesteps=like.timesteps,
         max_tokens=_max_tokens(folder, most),
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
-        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=like.refine,
+        kv_ratio=_kv_ratio(config.get("kv_compression")),
+        qk_norm=_has_qk_norm(config.get("kv_compression")), refine=like.refine,
     )  # fmt: skip
 
 
@@ -228,6 +231,10 @@ def _like(folder: Path, index: Mapping[str, Any]) -> str:
     schedule = folder / "scheduler" / "scheduler_config.json"
     few = schedule.is_file() and _read_json(schedule).get("_class_name") == "LCMScheduler"
     return "lcm" if few else _USUAL
+
+
+def _has_qk_norm(compression: Any) -> bool:
+    return isinstance(compression, dict) and compression.get("qk_norm") is True
 
 
 def _kv_ratio(compression: Any) -> int:

@@ -20,6 +20,7 @@ from pixart_cli.core.catalog import (
 from pixart_cli.core.components import COMPONENTS, SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY
+from pixart_cli.core.resolution import choose_bin
 
 NAMES = ["mini", "sigma-256", "sigma-512", "sigma-1024", "sigma-2k", "alpha-512", "alpha-1024", "lcm", "dmd"]
 PEERS = ["sdxl", "cascade"]
@@ -141,6 +142,12 @@ def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
     assert (spec.default_steps, spec.default_guidance, spec.default_scheduler) == (20, 4.5, "dpm++")
 
 
+def test_a_folder_at_4096_has_its_shapes(tmp_path: Path) -> None:
+    spec = spec_of_folder(model_folder(tmp_path, {"sample_size": 512, "interpolation_scale": 8}))
+    found = choose_bin(3840, 2160, spec.native)
+    assert (spec.native, found.width, found.height) == (4096, 5376, 3072)
+
+
 def test_a_folder_of_the_older_kind_and_of_a_short_tokenizer(tmp_path: Path) -> None:
     alpha = model_folder(tmp_path, {"sample_size": 128}, {"_class_name": "PixArtAlphaPipeline"})
     assert (spec_of_folder(alpha).family, spec_of_folder(alpha).max_tokens) == ("alpha", 120)
@@ -207,6 +214,13 @@ def test_a_folder_says_what_compression_it_was_trained_with(
 ) -> None:
     folder = model_folder(tmp_path, {"sample_size": 64, "kv_compression": compression})
     assert spec_of_folder(folder).kv_ratio == ratio
+    assert not spec_of_folder(folder).qk_norm
+
+
+def test_a_folder_says_whether_queries_and_keys_are_normed(tmp_path: Path) -> None:
+    compression = {"sampling": "conv", "ratio": 1, "layers": [], "qk_norm": True}
+    folder = model_folder(tmp_path, {"sample_size": 64, "kv_compression": compression})
+    assert (spec_of_folder(folder).kv_ratio, spec_of_folder(folder).qk_norm) == (1, True)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
