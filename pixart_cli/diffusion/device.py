@@ -16,19 +16,21 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
+    NOTHING,
     PEER_RUNGS,
     RUNGS,
     STREAMED,
     TOGETHER,
     WHOLE,
     Estimate,
+    Facts,
     Rung,
     delivered_bytes,
     estimate,
 )
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
 
-__all__ = ["RUNGS", "Accelerator", "Machine", "MemoryPlan", "plan", "probe"]
+__all__ = ["NOTHING", "RUNGS", "Accelerator", "Facts", "Machine", "MemoryPlan", "plan", "probe"]
 
 _STREAMS: Final = "the text encoder's weights stay on the disk and pass through the device block by block"
 _WORDS: Final = {
@@ -41,6 +43,8 @@ _WORDS: Final = {
     PEER_RUNGS[2]: "the weights pass through the device block by block; slow, but it fits",
 }
 _GIB: Final = 1 << 30
+# Parameters below which float32 costs next to nothing.
+_SMALL: Final = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,7 @@ def plan(
     device: str = "auto",
     memory: str = "auto",
     refine: str = OFF,
+    facts: Facts = NOTHING,
 ) -> MemoryPlan:
     """How `machine` will draw `width` x `height` pixels with `spec`.
 
@@ -132,6 +137,7 @@ def plan(
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         memory: "auto", "full", "offload" or "low".
         refine: as in a request.
+        facts: what is known beyond the row: the real sizes of networks, and an init image.
 
     Raises:
         PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
@@ -139,12 +145,12 @@ def plan(
     """
     chosen = _choose_device(machine, device)
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
-    dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
+    dtype, dtype_reason = _choose_dtype(machine, accelerator, spec, facts)
     native = choose_bin(width, height, spec.native)
     size = base_size(refine, native, width, height)
     passes = plan_passes(refine, spec, native, width, height)
     _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
-    expected = estimate(spec, *size, dtype, passes)
+    expected = estimate(spec, *size, dtype, passes, facts)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
     rung, memory_reason = _choose_rung(expected, free, memory)
     where = "the processor" if accelerator is None else accelerator.name
@@ -190,9 +196,11 @@ def _choose_device(machine: Machine, device: str) -> str:
     return wanted
 
 
-def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: ModelSpec) -> tuple[str, str]:
+def _choose_dtype(
+    machine: Machine, accelerator: Accelerator | None, spec: ModelSpec, facts: Facts
+) -> tuple[str, str]:
     """The precision and the sentence that says why."""
-    if spec.family == "mini":
+    if spec.family == "mini" or 0 < sum(facts.parameters.values()) < _SMALL:
         return "float32", "float32: a model this small gains nothing from half precision."
     if accelerator is None:
         if machine.cpu_bf16:

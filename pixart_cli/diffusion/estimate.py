@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -50,6 +50,19 @@ class Shape:
     width: int
     layers: int
     vae_channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known beyond a model's row: the `parameters` of networks that are on this machine, by name, and
+    the `strength` with which an init image is drawn anew, None where there is none.
+    """
+
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    strength: float | None = None
+
+
+NOTHING: Final = Facts()
 
 
 @dataclass(frozen=True)
@@ -96,32 +109,49 @@ _PEERS: Final = {
 _BLOCK_SHARE: Final = 0.6
 
 
-def estimate(spec: ModelSpec, width: int, height: int, dtype: str, passes: Sequence[Pass] = ()) -> Estimate:
+def estimate(
+    spec: ModelSpec,
+    width: int,
+    height: int,
+    dtype: str,
+    passes: Sequence[Pass] = (),
+    facts: Facts = NOTHING,
+) -> Estimate:
     """What a picture of `width` x `height` pixels, then refined by `passes`, takes with `spec` in `dtype`."""
     if spec.is_peer:
-        return _estimate_peer(spec, width * height, dtype)
-    shape = _OF_FAMILY.get(spec.family, _XL)
+        return _estimate_peer(spec, width * height, dtype, facts.parameters)
+    shape, known = _OF_FAMILY.get(spec.family, _XL), facts.parameters
+    shape = replace(
+        shape,
+        text_encoder=known.get("text_encoder", shape.text_encoder),
+        transformer=known.get("transformer", shape.transformer),
+        vae=known.get("vae", shape.vae),
+    )
     item = 4 if dtype == "float32" else 2
     branches = 2 if spec.default_guidance > 1 else 1
     tokens, pixels = width * height / 256, width * height
     largest = max([pixels, *(each.width * each.height for each in passes)])
-    flops = _flops(shape, tokens, pixels, spec.default_steps * branches)
+    share = 1.0 if facts.strength is None else facts.strength
+    flops = _flops(shape, tokens, pixels, spec.default_steps * branches * share)
+    if facts.strength is not None:
+        flops += _encode(shape, pixels)
     return Estimate(
         flops=flops + sum(_pass_flops(shape, each, spec.native, branches) for each in passes),
         peak_bytes=_peaks(shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4),
     )
 
 
-def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str) -> Estimate:
+def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, parameters: Mapping[str, int]) -> Estimate:
     peer = _PEERS[spec.family]
+    networks = tuple(parameters.values()) or peer.networks
     item, area = 4 if dtype == "float32" else 2, pixels / (1 << 20)
     branches = 2 if spec.default_guidance > 1 else 1
-    widest = max(peer.networks)
+    widest = max(networks)
     work = area * item * peer.working_numbers
     return Estimate(
         flops=area * (branches * spec.default_steps * peer.step_flops + peer.last_flops),
         peak_bytes={
-            PEER_RUNGS[0]: int(sum(peer.networks) * item + work),
+            PEER_RUNGS[0]: int(sum(networks) * item + work),
             PEER_RUNGS[1]: int(widest * item + work),
             PEER_RUNGS[2]: int(widest * item * _BLOCK_SHARE + work),
         },
@@ -142,12 +172,17 @@ def _decode(shape: Shape, pixels: int) -> float:
     return 9.5e6 * pixels * (shape.vae_channels / 128) ** 2  # 2.5 TFLOP at 512 x 512 with 128 channels
 
 
+def _encode(shape: Shape, pixels: int) -> float:
+    return 0.5 * _decode(shape, pixels)  # an encoder has two layers a stage where a decoder has three
+
+
 def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
-    """Windows in every step, and the way from pixels to latents (about half a decode) and back."""
+    """Windows in every step, and the way from pixels to latents and back."""
     count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
     guided = branches * each.guidance_until + (1.0 - each.guidance_until)
     forwards = count * each.steps * guided * _forward(shape, (native / 16) ** 2)
-    return forwards + 1.5 * _decode(shape, each.width * each.height)
+    area = each.width * each.height
+    return forwards + _encode(shape, area) + _decode(shape, area)
 
 
 def windows(each: Pass, native: int) -> int:

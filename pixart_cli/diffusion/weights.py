@@ -98,6 +98,14 @@ def installed_models() -> dict[str, Installed]:
     return found
 
 
+def parameters_of(model: str) -> dict[str, int]:
+    """How many numbers each network of `model` holds; empty where it is not whole on this machine."""
+    try:
+        return locate(model).parameters
+    except PixartError:
+        return {}
+
+
 def locate(model: str) -> Installed:
     """The whole model called `model`, or the one in the folder `model`.
 

@@ -20,7 +20,7 @@ from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer
 from pixart_cli.core.settings import Settings
 from pixart_cli.core.template import STDOUT, output_paths, slug
 from pixart_cli.diffusion.peak import Peak, peak_memory
-from pixart_cli.diffusion.weights import locate
+from pixart_cli.diffusion.weights import parameters_of
 from pixart_cli.features.generate import Order, Result, generate, plan_jobs, refuse_existing
 
 if TYPE_CHECKING:
@@ -169,14 +169,7 @@ def _draw(
             if close is not None:
                 close()
     small = thumbnail(result.rendering.pixels)
-    return Drawn(model=model, result=result, small=small, peak=peak, parameters=_parameters(model))
-
-
-def _parameters(model: str) -> dict[str, int]:
-    try:
-        return locate(model).parameters
-    except PixartError:  # drawn all the same: somebody removed it meanwhile
-        return {}
+    return Drawn(model=model, result=result, small=small, peak=peak, parameters=parameters_of(model))
 
 
 def write_sheet(

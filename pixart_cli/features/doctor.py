@@ -17,9 +17,9 @@ from pixart_cli.core.catalog import BUILT_IN, catalog, default_model, get_model
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.presets import all_presets
 from pixart_cli.core.settings import lay_over
-from pixart_cli.diffusion.device import Machine, plan, probe
+from pixart_cli.diffusion.device import Facts, Machine, plan, probe
 from pixart_cli.diffusion.hub_cache import hub_cache
-from pixart_cli.diffusion.weights import locate
+from pixart_cli.diffusion.weights import locate, parameters_of
 
 LIBRARIES: Final = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub", "pillow", "numpy",
@@ -178,7 +178,8 @@ def _plans(machine: Machine, installed: set[str]) -> Iterator[Finding]:
     names = dict.fromkeys((BUILT_IN, default_model(installed & set(catalog()), width, height)))
     for name in names:
         try:
-            found = plan(machine, get_model(name), width, height)
+            known = Facts(parameters=parameters_of(name))
+            found = plan(machine, get_model(name), width, height, facts=known)
         except PixartError as error:
             yield Finding("plan", "note", error.message, error.hint)
             continue

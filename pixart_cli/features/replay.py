@@ -25,7 +25,7 @@ from pixart_cli.core.settings import Job
 from pixart_cli.diffusion.device import plan, probe
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_file import cached_lora, find_lora
-from pixart_cli.features.generate import Order, png_of, spec_of
+from pixart_cli.features.generate import Order, facts_of, png_of, spec_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +91,14 @@ def order_of(
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
         plan=plan(
-            probe(), spec, request.width, request.height, device=device, memory=memory, refine=request.refine
+            probe(),
+            spec,
+            request.width,
+            request.height,
+            device=device,
+            memory=memory,
+            refine=request.refine,
+            facts=facts_of(request),
         ),
         installed=True,
         files=_files(path, record, supplies),
