@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,11 +119,23 @@ def _nearest(folder: Path) -> Path:
 
 
 def _folders() -> Iterator[Finding]:
-    for kind, folder in (("config", paths.config_dir()), ("here", paths.here())):
+    folders = {"config": paths.config_dir(), "cache": paths.cache_dir(), "here": paths.here()}
+    for kind, folder in folders.items():
         writable = _writable(_nearest(folder))
         state: State = "ok" if writable else "note"
         remedy = "" if writable else "Choose another folder with --output." if kind == "here" else _move(kind)
-        yield Finding(kind, state, f"{folder}{'' if writable else ' cannot be written'}", remedy)
+        size = f", {_size(folder) / 1e6:.1f} MB" if kind == "cache" else ""
+        yield Finding(kind, state, f"{folder}{size}{'' if writable else ' cannot be written'}", remedy)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below `folder`; what cannot be looked at counts nothing, nor what goes meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _move(kind: str) -> str:
