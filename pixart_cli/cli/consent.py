@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixart_cli.cli.options import Door, switched_on
@@ -34,10 +35,9 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
     try:
         return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
     except PixartError as missing:
-        spec = catalog().get(order.model)
-        if missing.code != "model-missing" or spec is None or spec.built_in:
+        if missing.code != "model-missing":
             raise
-        obtain(door.printer, spec, missing.message, values)
+        _obtain_for(door.printer, order.model, missing, values)
     return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
 
 
@@ -79,6 +79,30 @@ def _event(plan: LoraPlan, file: HubFile, done: int) -> PullEvent:
         stage="fetch", name=file.name, done=done, size=file.size, index=index + 1, count=len(plan.files),
         total_done=before + done, total=plan.size_bytes,
     )  # fmt: skip
+
+
+def _obtain_for(printer: Printer, model: str, missing: PixartError, values: Mapping[str, Any]) -> None:
+    """Fetch the model of the catalogue, or those parts of a folder that all models of its family share.
+
+    Raises:
+        PixartError: `missing` where nothing can be fetched, and as :func:`obtain`.
+    """
+    spec = catalog().get(model)
+    if spec is not None and not spec.built_in:
+        obtain(printer, spec, missing.message, values)
+        return
+    if spec is not None or is_offline(values):
+        raise missing
+    from pixart_cli.features.models import absent_shared, plan_parts, pull_parts
+
+    row, components = absent_shared(Path(model))
+    if not components or not (values["yes"] or can_ask()):
+        hint = f"{missing.hint} Or add --yes, and they are downloaded." if components else missing.hint
+        raise PixartError(missing.code, missing.message, hint)
+    plan = plan_parts(row, components, printer.say)
+    _agree(printer, f"what {model} lacks", plan.bytes_to_fetch, agreed=bool(values["yes"]))
+    with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+        pull_parts(plan, on_pull, tell)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:

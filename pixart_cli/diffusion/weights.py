@@ -36,7 +36,7 @@ from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.diffusion.digest import digests
 from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
-from pixart_cli.diffusion.records import HubFile, read_record, refuse_unsound
+from pixart_cli.diffusion.records import read_record, refuse_unsound
 
 STEMS: Final = ("model", "diffusion_pytorch_model")
 _MAX_JSON_BYTES: Final = 16 << 20
@@ -179,18 +179,17 @@ def _borrowed(folder: Path, spec: ModelSpec) -> dict[str, Path]:
         PixartError: "model-missing" when they are not there either.
     """
     row = family_row(spec.family)
-    found, absent = {}, []
-    for component in (name for name in SHARED if not os.path.isdir(folder / name)):
-        part = find_part(component, row.parts[component])
-        if part is None:
-            absent.append(component)
-        else:
-            found[component] = part
+    found = {
+        component: find_part(component, row.parts[component])
+        for component in SHARED
+        if not os.path.isdir(folder / component)
+    }
+    absent = [component for component, part in found.items() if part is None]
     if absent:
         what = f"{folder} has no {', '.join(absent)} of its own, and they are not on this machine"
         hint = f"Fetch those that all models share with `pixart models pull {row.name}`, or put yours there."
         raise PixartError("model-missing", what, hint)
-    return found
+    return {component: part for component, part in found.items() if part is not None}
 
 
 def _with_own_encoder(spec: ModelSpec, parts: Mapping[str, Path]) -> ModelSpec:
@@ -289,17 +288,3 @@ def _commit(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return inside.parts[2] if len(inside.parts) > 2 and inside.parts[1] == "snapshots" else None
-
-
-def found_files(installed: Installed) -> list[HubFile]:
-    """The cache's files of a model that no record tells of; a blob's name is the hub's hash of its bytes."""
-    files = []
-    for folder in installed.parts.values():
-        for path in sorted(folder.iterdir()) if installed.commits else ():
-            kind = {64: "sha256", 40: "git-sha1"}.get(len(path.resolve().name), "")
-            if kind and path.resolve().parent.name == "blobs":
-                commit = next(above for above in path.parents if above.parent.name == "snapshots")
-                repo = commit.parents[1].name.removeprefix("models--").replace("--", "/", 1)
-                name, digest = path.relative_to(commit).as_posix(), f"{kind}:{path.resolve().name}"
-                files.append(HubFile(repo, commit.name, name, path.stat().st_size, digest))
-    return files

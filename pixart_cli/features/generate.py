@@ -93,8 +93,8 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         paths=tuple(paths),
         spec=spec,
         bin=choose_bin(*size, spec.native),
-        plan=_of_one(_plan(spec, request, device=values["device"], memory=values["memory"])),
-        installed=is_folder(request.model) or request.model in installed,
+        plan=_of_one(plan_for(spec, request, device=values["device"], memory=values["memory"])),
+        installed=request.model in installed or bool(parameters_of(request.model)),
         files=files,
     )
 
@@ -118,7 +118,12 @@ def gather(settings: Settings) -> tuple[Inputs, dict[str, Path]]:
     return Inputs(lora=said, parent=parent), files | {parent.sha256: Path(place)}
 
 
-def _plan(spec: ModelSpec, request: GenerationRequest, *, device: str, memory: str) -> MemoryPlan:
+def plan_for(spec: ModelSpec, request: GenerationRequest, *, device: str, memory: str) -> MemoryPlan:
+    """How this machine will draw `request` with `spec`.
+
+    Raises:
+        PixartError: as `device.plan`.
+    """
     return plan(
         probe(), spec, request.width, request.height, device=device, memory=memory,
         refine=request.refine, facts=facts_of(request),
