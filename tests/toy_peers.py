@@ -126,3 +126,17 @@ def install_peer(model: str, toy: Path) -> None:
         there.mkdir(parents=True, exist_ok=True)
         (there / part.subfolder).symlink_to(toy / component, target_is_directory=True)
         point_main_at(part.repo, COMMIT, force=True)
+
+
+def peer_repos(toys: dict[str, Path]) -> dict[str, dict[str, bytes]]:
+    """Repositories for `loopback_hub.serving`, with halves and pickles that nobody wants."""
+    repos: dict[str, dict[str, bytes]] = {}
+    for model, toy in toys.items():
+        for component, part in catalog()[model].parts.items():
+            files = repos.setdefault(part.repo, {"README.md": b"# A model", "unet/model.onnx": b"x"})
+            for path in sorted((toy / component).iterdir()):
+                files[f"{part.subfolder}/{path.name}"] = path.read_bytes()
+                if path.suffix == ".safetensors":
+                    files[f"{part.subfolder}/{path.stem}.fp16.safetensors"] = b"half as long"
+                    files[f"{part.subfolder}/{path.stem}.bin"] = b"a pickle"
+    return repos
