@@ -7,7 +7,7 @@ import math
 import os
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,10 @@ _CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditi
 # Whose usual way a folder of weights is given, unless it says that it is like another model.
 _USUAL: Final = "sigma-1024"
 _LIKE: Final = "_pixart_model"
+# Of folders as diffusers saves them: the pipeline's name and the catalogue's for what it draws with.
+_PEER_PIPELINES: Final = {
+    "StableDiffusionXLPipeline": "sdxl", "StableCascadeCombinedPipeline": "cascade",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,11 +197,14 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         raise PixartError("model-unknown", f"no model folder {str(folder)!r}", "See 'pixart models list'.")
     if not os.path.isfile(folder / "model_index.json"):
         raise _not_a_model(folder, "it holds no model_index.json")
+    index = _read_json(folder / "model_index.json")
+    if (peer := _PEER_PIPELINES.get(str(index.get("_class_name")))) is not None:
+        title = f"the folder {folder.name}"
+        return replace(catalog()[peer], name=str(folder), title=title, parts=MappingProxyType({}))
     config = _read_json(folder / "transformer" / "config.json")
     side = config.get("sample_size")
     if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
         raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128, 256 or 512")
-    index = _read_json(folder / "model_index.json")
     alpha = index.get("_class_name") == "PixArtAlphaPipeline"
     like = catalog()[_like(folder, index)]
     expected = {key: config[key] for key in _CHECKED if config.get(key) is not None}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.diffusion.header import TensorEntry, damaged
-from pixart_cli.diffusion.weights import read_json
+from pixart_cli.diffusion.part_files import read_json
 
 _PIPELINES: Final = frozenset({"PixArtSigmaPipeline", "PixArtAlphaPipeline"})
 _CLASSES: Final[Mapping[str, Mapping[str, str]]] = {

@@ -21,9 +21,9 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelW
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from pixart_cli.diffusion.header import TensorEntry, damaged
+from pixart_cli.diffusion.part_files import read_json
 from pixart_cli.diffusion.pipeline import read_tensors
 from pixart_cli.diffusion.tensor_table import compare, modern, read_headers
-from pixart_cli.diffusion.weights import read_json
 
 # All of a CLIP configuration that decides what is computed. Nothing else of the file is read, so that none
 # of the library's other options can be asked for by it.

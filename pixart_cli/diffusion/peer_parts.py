@@ -11,8 +11,9 @@ import torch
 
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.memory import return_unused
+from pixart_cli.diffusion.part_files import read_json
 from pixart_cli.diffusion.peer_networks import load_clip_tokenizer, load_peer
-from pixart_cli.diffusion.weights import Installed, read_json
+from pixart_cli.diffusion.weights import Installed
 
 Report = Callable[[str, int, int], None]
 

@@ -31,9 +31,10 @@ from pixart_cli.diffusion.finite import is_finite
 from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.lora_merge import Change, merged
 from pixart_cli.diffusion.memory import return_unused
+from pixart_cli.diffusion.part_files import read_json, weight_files
 from pixart_cli.diffusion.tensor_table import TIED, compare, modern, read_headers
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
-from pixart_cli.diffusion.weights import Installed, read_json, weight_files
+from pixart_cli.diffusion.weights import Installed
 
 _BUILDERS: Final[Mapping[str, Callable[[dict[str, Any]], torch.nn.Module]]] = {
     "text_encoder": lambda config: T5EncoderModel(T5Config.from_dict(config)),

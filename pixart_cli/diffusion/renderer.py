@@ -19,12 +19,13 @@ from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
 from pixart_cli.diffusion.memory import encoding
+from pixart_cli.diffusion.part_files import weight_files
 from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
-from pixart_cli.diffusion.weights import Installed, weight_files
+from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,9 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache
 from pixart_cli.diffusion.hub import Tell, list_files
 from pixart_cli.diffusion.hub_failure import RevisionGoneError, failed
+from pixart_cli.diffusion.part_files import STEMS
 from pixart_cli.diffusion.records import HubFile, Key, Record, State, records
-from pixart_cli.diffusion.weights import STEMS, find_part
+from pixart_cli.diffusion.weights import find_part
 
 MAIN: Final = "main"
 
@@ -79,7 +80,7 @@ def _recorded(component: str, part: Part) -> tuple[HubFile, ...]:
 def choose(component: str, part: Part, files: Iterable[HubFile]) -> tuple[HubFile, ...]:
     """Of a repository's `files` those that `component` needs: no pickles, and one variant of its weights.
 
-    The plain one: an index and its shards, else the single file, as `weights.weight_files` will look for
+    The plain one: an index and its shards, else the single file, as `part_files.weight_files` will look for
     them; never "model.fp16.safetensors" and its like beside it. Empty where nothing can be loaded.
     """
     inside = {file.name.rpartition("/")[2]: file for file in files if _folder_of(file.name) == part.subfolder}

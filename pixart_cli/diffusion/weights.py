@@ -7,12 +7,11 @@ any folder in diffusers' layout. Only safetensors are ever opened. No torch here
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pixart_cli.core.catalog import (
     ModelSpec,
@@ -23,23 +22,15 @@ from pixart_cli.core.catalog import (
     is_folder,
     spec_of_folder,
 )
-from pixart_cli.core.components import (
-    COMPONENTS,
-    SHARED,
-    is_network,
-    is_scheduler,
-    is_tokenizer,
-    networks_of,
-)
+from pixart_cli.core.components import COMPONENTS, SHARED, is_network, networks_of
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.diffusion.digest import digests
-from pixart_cli.diffusion.header import damaged, read_header
+from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
+from pixart_cli.diffusion.part_files import missing_files, read_json, weight_files
 from pixart_cli.diffusion.records import read_record, refuse_unsound
 
-STEMS: Final = ("model", "diffusion_pytorch_model")
-_MAX_JSON_BYTES: Final = 16 << 20
 _T5_XXL_WIDTH: Final = 4096
 
 
@@ -165,9 +156,19 @@ def find_part(component: str, part: Part) -> Path | None:
 
 def _locate_folder(folder: Path) -> Installed:
     spec = spec_of_folder(folder)
+    if spec.is_peer:
+        parts = {component: _peer_part(folder, component) for component in spec.components}
+        check_parts(parts, str(folder), spec.components)
+        return Installed(spec.name, spec, parts)
     parts = _folder_parts(folder) | _borrowed(folder, spec)
     check_parts(parts, str(folder))
     return Installed(spec.name, _with_own_encoder(spec, parts), parts)
+
+
+def _peer_part(folder: Path, component: str) -> Path:
+    """Where `component` is in a folder: diffusers saves Stable Cascade's prior as "prior_prior"."""
+    other = folder / f"prior_{component}"
+    return other if component == "prior" and os.path.isdir(other) else folder / component
 
 
 def _borrowed(folder: Path, spec: ModelSpec) -> dict[str, Path]:
@@ -212,62 +213,6 @@ def check_parts(parts: Mapping[str, Path], model: str, components: Iterable[str]
         if is_network(component):
             for path in weight_files(folder):
                 read_header(path)
-
-
-def missing_files(component: str, folder: Path) -> list[str]:
-    """Names of the files that `component` needs and `folder` lacks."""
-    if is_tokenizer(component):
-        wanted = ("tokenizer.json", "spiece.model", "vocab.json")
-        there = any(os.path.isfile(folder / name) for name in wanted)
-        return [] if there else [f"{component}/{wanted[0]}"]
-    if is_scheduler(component):
-        names = ["scheduler_config.json"]
-    else:
-        names = ["config.json", *(path.name for path in weight_files(folder))]
-    return [f"{component}/{name}" for name in names if not os.path.isfile(folder / name)]
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component, from the shard index where there is one.
-
-    Raises:
-        PixartError: "weights-invalid" when the index is no index, or names a file elsewhere.
-    """
-    for stem in STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if os.path.isfile(index):
-            return [folder / name for name in _indexed(index)]
-    stems = [stem for stem in STEMS if os.path.isfile(folder / f"{stem}.safetensors")] or [STEMS[1]]
-    return [folder / f"{stems[0]}.safetensors"]
-
-
-def _indexed(index: Path) -> list[str]:
-    table = read_json(index).get("weight_map")
-    names = sorted(set(table.values())) if isinstance(table, dict) and _all_text(table.values()) else []
-    if not names or any(Path(n).name != n or not n.endswith(".safetensors") for n in names):
-        raise damaged(index, "it is not an index of safetensors files")
-    return names
-
-
-def _all_text(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`.
-
-    Raises:
-        PixartError: "weights-invalid" when it is too long, unreadable or no object.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise damaged(path, "it is too long for a configuration")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-    if not isinstance(value, dict):
-        raise damaged(path, "it is not a JSON object")
-    return value
 
 
 def _missing(model: str, what: str) -> PixartError:

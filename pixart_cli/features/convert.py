@@ -16,7 +16,8 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import trained_compression
 from pixart_cli.core.paths import here
 from pixart_cli.core.publish import publish_folder, refuse_folder
-from pixart_cli.diffusion.weights import find_part, missing_files
+from pixart_cli.diffusion.part_files import missing_files
+from pixart_cli.diffusion.weights import find_part
 
 if TYPE_CHECKING:
     from pixart_cli.diffusion.checkpoint import Anatomy

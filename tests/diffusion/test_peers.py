@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +180,29 @@ def test_weights_that_draw_nothing_are_no_picture(
     with pytest.raises(PixartError) as caught:
         drawn(renderer, request)
     assert (caught.value.code, caught.value.exit_code) == ("picture-invalid", 6)
+
+
+@pytest.mark.parametrize("request_", [REQUEST, CASCADE], ids=["sdxl", "cascade"])
+def test_a_folder_as_diffusers_saves_it_draws_the_same(
+    toy_peers: dict[str, Path],
+    installed: dict[str, Installed],
+    plan: MemoryPlan,
+    tmp_path: Path,
+    request_: GenerationRequest,
+) -> None:
+    folder = shutil.copytree(toy_peers[request_.model], tmp_path / "mine")
+    if request_.model == "cascade":
+        index = {"_class_name": "StableCascadeCombinedPipeline"}
+        (folder / "model_index.json").write_text(json.dumps(index))
+        (folder / "prior").rename(folder / "prior_prior")
+    mine = small(locate(str(folder)))
+    assert mine.revision.startswith("sha256:")
+    assert mine.spec.family == request_.model
+    request = dataclasses.replace(request_, num_inference_steps=1, width=256, height=256)
+    pictures = [drawn(PeerRenderer(plan, each), request) for each in (mine, installed[request.model])]
+    assert pictures[0].pixels.tobytes() == pictures[1].pixels.tobytes()
+    for component in ("vqgan", "vae", "scheduler"):
+        shutil.rmtree(folder / component, ignore_errors=True)
+    with pytest.raises(PixartError) as caught:
+        locate(str(folder))
+    assert caught.value.code == "model-missing"

@@ -5,7 +5,7 @@ import torch
 
 from pixart_cli.core.fields import SCHEDULERS
 from pixart_cli.diffusion import schedulers
-from pixart_cli.diffusion.weights import read_json
+from pixart_cli.diffusion.part_files import read_json
 from tests.toy_model import build_toy_model
 
 CONFIG = {
