@@ -19,7 +19,9 @@ def missing_files(component: str, folder: Path) -> list[str]:
     """Names of the files that `component` needs and `folder` lacks."""
     if is_tokenizer(component):
         wanted = ("tokenizer.json", "spiece.model", "vocab.json")
-        there = any(os.path.isfile(folder / name) for name in wanted)
+        there = [name for name in wanted if os.path.isfile(folder / name)]
+        if there == ["vocab.json"] and not os.path.isfile(folder / "merges.txt"):
+            return [f"{component}/merges.txt"]
         return [] if there else [f"{component}/{wanted[0]}"]
     if is_scheduler(component):
         names = ["scheduler_config.json"]

@@ -11,12 +11,16 @@ from pixart_cli.diffusion.part_files import missing_files, read_json, weight_fil
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "tokenizer_2"])
-def test_a_tokenizer_is_one_of_three_files(name: str, tmp_path: Path) -> None:
+def test_a_tokenizer_is_one_file_or_two(name: str, tmp_path: Path) -> None:
     assert missing_files(name, tmp_path) == [f"{name}/tokenizer.json"]
-    for file in ("tokenizer.json", "spiece.model", "vocab.json"):
+    for file in ("tokenizer.json", "spiece.model"):
         (tmp_path / file).touch()
         assert missing_files(name, tmp_path) == []
         (tmp_path / file).unlink()
+    (tmp_path / "vocab.json").touch()
+    assert missing_files(name, tmp_path) == [f"{name}/merges.txt"]
+    (tmp_path / "merges.txt").touch()
+    assert missing_files(name, tmp_path) == []
 
 
 def test_schedulers_and_networks(tmp_path: Path) -> None:
