@@ -62,6 +62,7 @@ def pixart(
       pixart gen "a white moon over the sea" --preset poster-a3 --dry-run
       pixart info poster.png
       pixart replay poster.png
+      pixart compare "a red sun" --models mini,sigma-1024
       pixart presets list
       pixart doctor
     """

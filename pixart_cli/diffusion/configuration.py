@@ -56,6 +56,8 @@ _SCHEDULE_NUMBERS: Final = {
     "beta_end": (0.0, 1.0),
     "num_train_timesteps": (1, 100_000),
     "steps_offset": (0, 1000),
+    "scaler": (0.01, 100.0),
+    "s": (0.0, 1.0),
 }
 _SCHEDULE_WORDS: Final = {
     "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),

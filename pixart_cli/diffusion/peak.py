@@ -59,8 +59,8 @@ def _of_gpu(device: str) -> Iterator[Peak]:
 
 def _forget() -> bool:
     """Let the kernel begin its maximum anew; False where it cannot be asked."""
-    _trim()
     try:
+        _trim()
         _FORGET.write_text("5")
         return _resident("VmHWM") > 0
     except OSError:
@@ -71,7 +71,7 @@ def _trim() -> None:
     """Freed memory that the C library keeps goes back to the system, where the library can be told."""
     import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(AttributeError, TypeError):  # of another C library, or on Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pixart_cli.diffusion.configuration import check_scheduler
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.memory import return_unused
 from pixart_cli.diffusion.part_files import read_json
@@ -52,8 +53,15 @@ class Parts:
         return self._there[name]
 
     def schedule(self, name: str = "scheduler") -> dict[str, Any]:
-        """What the scheduler `name` is set to."""
-        return read_json(self.installed.parts[name] / "scheduler_config.json")
+        """What the scheduler `name` is set to.
+
+        Raises:
+            PixartError: "weights-invalid" for what no schedule can be made of.
+        """
+        path = self.installed.parts[name] / "scheduler_config.json"
+        config = read_json(path)
+        check_scheduler(path, config)
+        return config
 
     def free(self) -> None:
         """Give back all memory."""

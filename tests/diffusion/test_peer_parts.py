@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from pixart_cli.core.catalog import get_model
+from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import schedulers
-from pixart_cli.diffusion.peer_parts import computing_on, in_float32, told
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.peer_parts import Parts, computing_on, in_float32, told
+from pixart_cli.diffusion.weights import Installed
 
 CONFIG = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
@@ -48,3 +55,31 @@ def test_a_pipeline_computes_where_it_is_told() -> None:
     assert there._execution_device == torch.device("meta")
     assert there.options == {"disable": True}
     assert isinstance(there, Pipeline)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "change"),
+    [
+        ("sdxl", "scheduler", {"num_train_timesteps": 10**12}),
+        ("sdxl", "scheduler", {"beta_schedule": "evil"}),
+        ("cascade", "scheduler", {"scaler": -1}),
+        ("cascade", "prior_scheduler", {"s": float("nan")}),
+    ],
+)
+def test_schedules_of_no_sense_are_refused(
+    toy_peers: dict[str, Path],
+    tmp_path: Path,
+    cpu_plan: MemoryPlan,
+    model: str,
+    name: str,
+    change: dict[str, Any],
+) -> None:
+    folder = shutil.copytree(toy_peers[model], tmp_path / "mine")
+    spec = get_model(model)
+    installed = Installed(model, spec, {part: folder / part for part in spec.components})
+    assert Parts(installed, cpu_plan).schedule(name)
+    path = folder / name / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(PixartError) as caught:
+        Parts(installed, cpu_plan).schedule(name)
+    assert (caught.value.code, next(iter(change)) in caught.value.message) == ("weights-invalid", True)
