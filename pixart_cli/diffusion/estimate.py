@@ -82,27 +82,31 @@ _OF_FAMILY: Final = {"mini": _MINI}
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A model that is not PixArt's: parameters of its networks, FLOPs and activations at 1024 x 1024.
+    """A model that is not PixArt's: `parameters` of its networks, and the numbers that live at the peak of
+    each one's `work` at 1024 x 1024, two branches where it is guided.
 
-    Counted on the real classes without weights, by torch's `FlopCounterMode`. `last_flops` are those of all
-    that comes after the guided steps, `working_numbers` the floats that live at the peak.
+    FLOPs were counted on the real classes without weights, by torch's `FlopCounterMode`; `last_flops` are
+    those of all that comes after the guided steps. Peaks were measured at 512 x 512 on the processor in bfloat16.
     """
 
-    networks: tuple[float, ...]
+    parameters: Mapping[str, float]
+    work: Mapping[str, float]
     step_flops: float
     last_flops: float
-    working_numbers: float
 
 
 _PEERS: Final = {
     "sdxl": Peer(
-        networks=(0.123e9, 0.695e9, 2.567e9, 84e6), step_flops=6.8e12, last_flops=10e12,
-        working_numbers=_MAPS_WHOLE * 128 * (1 << 20),
+        parameters={"text_encoder": 0.123e9, "text_encoder_2": 0.695e9, "unet": 2.567e9, "vae": 84e6},
+        # The VAE's is that of a decode in bands.
+        work={"unet": 0.32e9, "vae": _MAPS_IN_BANDS * 128 * (1 << 20) + _BANDS_BYTES / 2},
+        step_flops=6.8e12, last_flops=10e12,
     ),
     # The decoder makes ten steps of 6.2 TFLOP, the VQGAN one of 2.2.
     "cascade": Peer(
-        networks=(0.695e9, 3.589e9, 1.563e9, 18e6), step_flops=4.1e12, last_flops=64e12,
-        working_numbers=1.0e9,
+        parameters={"text_encoder": 0.695e9, "prior": 3.589e9, "decoder": 1.563e9, "vqgan": 18e6},
+        work={"prior": 0.14e9, "decoder": 0.24e9, "vqgan": 0.92e9},
+        step_flops=4.1e12, last_flops=64e12,
     ),
 }  # fmt: skip
 # The largest of a UNet's blocks, that before it and the one that comes.
@@ -143,17 +147,16 @@ def estimate(
 
 def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, parameters: Mapping[str, int]) -> Estimate:
     peer = _PEERS[spec.family]
-    networks = tuple(parameters.values()) or peer.networks
     item, area = 4 if dtype == "float32" else 2, pixels / (1 << 20)
     branches = 2 if spec.default_guidance > 1 else 1
-    widest = max(networks)
-    work = area * item * peer.working_numbers
+    weights = {name: item * float(count) for name, count in {**peer.parameters, **parameters}.items()}
+    work = {name: item * area * peer.work.get(name, 0.0) for name in weights}
     return Estimate(
         flops=area * (branches * spec.default_steps * peer.step_flops + peer.last_flops),
         peak_bytes={
-            PEER_RUNGS[0]: int(sum(networks) * item + work),
-            PEER_RUNGS[1]: int(widest * item + work),
-            PEER_RUNGS[2]: int(widest * item * _BLOCK_SHARE + work),
+            PEER_RUNGS[0]: int(sum(weights.values()) + max(work.values())),
+            PEER_RUNGS[1]: int(max(weights[name] + work[name] for name in weights)),
+            PEER_RUNGS[2]: int(max(_BLOCK_SHARE * weights[name] + work[name] for name in weights)),
         },
     )
 
