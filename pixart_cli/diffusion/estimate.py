@@ -86,7 +86,8 @@ class Peer:
     each one's `work` at 1024 x 1024, two branches where it is guided.
 
     FLOPs were counted on the real classes without weights, by torch's `FlopCounterMode`; `last_flops` are
-    those of all that comes after the guided steps. Peaks were measured at 512 x 512 on the processor in bfloat16.
+    those of all that comes after the guided steps. Peaks were measured at 512 x 512 on the processor, in
+    bfloat16.
     """
 
     parameters: Mapping[str, float]
