@@ -121,5 +121,6 @@ class PeerRenderer(Planned):
         tokenizer = load_clip_tokenizer(self.installed.parts["tokenizer"])
         most = min(self.installed.spec.max_tokens, int(tokenizer.model_max_length))
         texts = dict.fromkeys((request.prompt, request.negative_prompt))
-        ends = [end for text in texts if (end := cut_off(tokenizer, text, most))]
+        with silence():  # the tokenizer warns of what is said below
+            ends = [end for text in texts if (end := cut_off(tokenizer, text, most))]
         return tuple(f"the prompt is longer than {most} tokens; not read: {end[:400]}" for end in ends)

@@ -120,10 +120,14 @@ def test_a_picture_of_the_size_asked_for_the_same_again_and_with_its_record(
     assert not str(facts).count("/tmp")
 
 
-def test_what_a_prompt_loses_is_said(installed: dict[str, Installed], plan: MemoryPlan) -> None:
+def test_what_a_prompt_loses_is_said_and_once(
+    installed: dict[str, Installed], plan: MemoryPlan, capfd: pytest.CaptureFixture[str]
+) -> None:
     renderer = PeerRenderer(plan, installed["sdxl"])
     long = dataclasses.replace(REQUEST, prompt="a red sun " * 60 + "hill", num_inference_steps=1, **WIDE)
+    capfd.readouterr()
     assert "not read: " in drawn(renderer, long).warnings[0]
+    assert capfd.readouterr().err == ""
     assert drawn(renderer, dataclasses.replace(long, prompt="hill")).warnings == ()
 
 
