@@ -53,6 +53,15 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_toy_model(tmp_path_factory.mktemp("models") / "toy")
 
 
+@pytest.fixture(scope="session")
+def toy_peers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """SDXL and Stable Cascade at toy size, by the catalogue's name; see `toy_peers.install_peer`."""
+    from tests.toy_peers import BUILDERS
+
+    folder = tmp_path_factory.mktemp("peers")
+    return {model: build(folder / model) for model, build in BUILDERS.items()}
+
+
 class StandIn:
     """A `Renderer` that needs no weights: stripes whose colours are the fingerprint of the request."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from pixart_cli import __version__
-from pixart_cli.cli import doctor, generate, info, models, presets, replay, train
+from pixart_cli.cli import compare, doctor, generate, info, models, presets, replay, train
 from pixart_cli.cli.crew import run_together
 from pixart_cli.cli.failure import as_error, help_page
 from pixart_cli.cli.options import Door, RendererFactory, switched_on
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("gen")(generate.gen)
 app.command("info")(info.info)
 app.command("replay")(replay.replay)
+app.command("compare")(compare.compare)
 app.add_typer(presets.app, name="presets")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
@@ -61,6 +62,7 @@ def pixart(
       pixart gen "a white moon over the sea" --preset poster-a3 --dry-run
       pixart info poster.png
       pixart replay poster.png
+      pixart compare "a red sun" --models mini,sigma-1024
       pixart presets list
       pixart doctor
     """

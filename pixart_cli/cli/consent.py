@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixart_cli.cli.options import Door, switched_on
@@ -16,6 +17,7 @@ from pixart_cli.core.rendering import Renderer
 
 if TYPE_CHECKING:
     from pixart_cli.features.generate import Order
+    from pixart_cli.features.models import HubFile, LoraPlan, PullEvent
 
 
 def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer:
@@ -33,11 +35,74 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
     try:
         return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
     except PixartError as missing:
-        spec = catalog().get(order.model)
-        if missing.code != "model-missing" or spec is None or spec.built_in:
+        if missing.code != "model-missing":
             raise
-        obtain(door.printer, spec, missing.message, values)
+        _obtain_for(door.printer, order.model, missing, values)
     return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
+
+
+def obtain_loras(printer: Printer, wishes: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Fetch those LoRAs of `wishes` that are names of the hub and not here, once someone agreed.
+
+    Offline, and for a plan alone, nothing is fetched: whoever looks for them will say what is missing.
+
+    Raises:
+        PixartError: "lora-missing" when nobody agreed or may be asked, "download-failed", "weights-invalid",
+            "disk".
+    """
+    from pixart_cli.features.models import is_elsewhere
+
+    if is_offline(values) or values.get("dry_run"):
+        return
+    for wish in filter(is_elsewhere, wishes):
+        if not values["yes"] and not can_ask():
+            what = f"the LoRA {wish} is not on this machine"
+            raise PixartError("lora-missing", what, "Check the name; add --yes to download it from the hub.")
+        _obtain_lora(printer, wish, values)
+
+
+def _obtain_lora(printer: Printer, wish: str, values: Mapping[str, Any]) -> None:
+    from pixart_cli.features.models import fetch_lora, plan_lora
+
+    plan, agreed = plan_lora(wish, printer.say), bool(values["yes"])
+    _agree(printer, f"the LoRA {plan.name}", plan.size_bytes, agreed=agreed, code="lora-missing")
+    with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+        fetch_lora(plan, lambda file, done: on_pull(_event(plan, file, done)), tell)
+
+
+def _event(plan: LoraPlan, file: HubFile, done: int) -> PullEvent:
+    from pixart_cli.features.models import PullEvent
+
+    index = plan.files.index(file)
+    before = sum(each.size for each in plan.files[:index])
+    return PullEvent(
+        stage="fetch", name=file.name, done=done, size=file.size, index=index + 1, count=len(plan.files),
+        total_done=before + done, total=plan.size_bytes,
+    )  # fmt: skip
+
+
+def _obtain_for(printer: Printer, model: str, missing: PixartError, values: Mapping[str, Any]) -> None:
+    """Fetch the model of the catalogue, or those parts of a folder that all models of its family share.
+
+    Raises:
+        PixartError: `missing` where nothing can be fetched, and as :func:`obtain`.
+    """
+    spec = catalog().get(model)
+    if spec is not None and not spec.built_in:
+        obtain(printer, spec, missing.message, values)
+        return
+    if spec is not None or is_offline(values):
+        raise missing
+    from pixart_cli.features.models import absent_shared, plan_parts, pull_parts
+
+    row, components = absent_shared(Path(model))
+    if not components or not (values["yes"] or can_ask()):
+        hint = f"{missing.hint} Or add --yes, and they are downloaded." if components else missing.hint
+        raise PixartError(missing.code, missing.message, hint)
+    plan = plan_parts(row, components, printer.say)
+    _agree(printer, f"what {model} lacks", plan.bytes_to_fetch, agreed=bool(values["yes"]))
+    with PullProgress(printer, values["progress"]).shown() as (on_pull, tell):
+        pull_parts(plan, on_pull, tell)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:
@@ -86,16 +151,16 @@ def _fetch(printer: Printer, spec: ModelSpec, values: Mapping[str, Any], *, afre
     return size
 
 
-def _agree(printer: Printer, name: str, size: int, *, agreed: bool) -> None:
+def _agree(printer: Printer, name: str, size: int, *, agreed: bool, code: str = "model-missing") -> None:
     """Say that `size` bytes will come over the network, and ask unless it was `agreed` to."""
     what = f"{name} is not on this machine: {size_words(size)} to download"
     if agreed:
         printer.say(what)
     elif not can_ask():
-        raise PixartError("model-missing", what, "Add --yes to download it.")
+        raise PixartError(code, what, "Add --yes to download it.")
     elif not printer.ask(f"{what}. Download it now?"):
-        hint = f"Draw with what is here: {_installed()}."
-        raise PixartError("model-missing", f"{name} was not downloaded", hint)
+        hint = f"Draw with what is here: {_installed()}." if code == "model-missing" else "Leave it out."
+        raise PixartError(code, f"{name} was not downloaded", hint)
 
 
 def can_ask() -> bool:

@@ -15,7 +15,7 @@ import typer
 
 from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss
-from pixart_cli.cli.consent import renderer_of
+from pixart_cli.cli.consent import obtain_loras, renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
 from pixart_cli.cli.progress import Progress
@@ -97,6 +97,7 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     from pixart_cli.features import generate
 
     _check_standard_output(settings)
+    obtain_loras(door.printer, settings.values["lora"], settings.values)
     order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
     tell_of_loss(door.printer, order)
     tell_of_few_steps(door.printer, order)

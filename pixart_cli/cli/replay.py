@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from pixart_cli.cli import options
-from pixart_cli.cli.consent import renderer_of
+from pixart_cli.cli.consent import obtain_loras, renderer_of
 from pixart_cli.cli.options import door_of
 from pixart_cli.cli.output import Printer, as_typed
 from pixart_cli.cli.progress import Progress
@@ -71,6 +71,7 @@ def replay(
         door.printer.warn(warning)
     from pixart_cli.features import generate, replay
 
+    obtain_loras(door.printer, lora or (), values)
     supplies = replay.Supplies(loras=tuple(lora or ()), init_image=init_image)
     order, record = replay.order_of(
         image, model=model, device=values["device"], memory=values["memory"], supplies=supplies

@@ -7,18 +7,19 @@ import math
 import os
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from pixart_cli.core.components import PEERS, components_of, needed_files
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import RefineSettings
 
 BUILT_IN: Final = "mini"
-NATIVE_SIZES: Final = (256, 512, 1024, 2048)
+NATIVE_SIZES: Final = (256, 512, 1024, 2048, 4096)
 _VAE_SCALE: Final = 8
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _LAYOUT: Final = (
@@ -26,21 +27,13 @@ _LAYOUT: Final = (
 )
 _CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditions")
 
-# What of a component's folder is needed: its configuration and safetensors, never pickled weights.
-_ALLOW: Final[Mapping[str, tuple[str, ...]]] = {
-    "tokenizer": ("*.json", "spiece.model"),
-    "text_encoder": ("config.json", "*.safetensors", "*.safetensors.index.json"),
-    "vae": ("config.json", "*.safetensors"),
-    "transformer": ("config.json", "*.safetensors", "*.safetensors.index.json"),
-    "scheduler": ("*.json",),
-}
-COMPONENTS: Final = tuple(_ALLOW)
-SHARED: Final = ("tokenizer", "text_encoder", "vae")
-"""The components that all models of a family have in common."""
-
 # Whose usual way a folder of weights is given, unless it says that it is like another model.
 _USUAL: Final = "sigma-1024"
 _LIKE: Final = "_pixart_model"
+# Of folders as diffusers saves them: the pipeline's name and the catalogue's for what it draws with.
+_PEER_PIPELINES: Final = {
+    "StableDiffusionXLPipeline": "sdxl", "StableCascadeCombinedPipeline": "cascade",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,8 @@ class ModelSpec:
     `native` is the side in pixels it was trained at. `timesteps`, if any, replace the scheduler's own
     for exactly `default_steps` steps. `transformer_config` is what config.json must agree with.
     `rank` tells the better of two models of one native size. `kv_ratio` is the KV compression the weights
-    were trained with, 1 for none. `refine` is how it refines, None for a model that cannot.
+    were trained with, 1 for none, `qk_norm` whether they norm queries and keys. `refine` is how it refines,
+    None for a model that cannot.
     """
 
     name: str
@@ -82,6 +76,7 @@ class ModelSpec:
     license: str = "see the repository"
     timesteps: tuple[int, ...] = ()
     kv_ratio: int = 1
+    qk_norm: bool = False
     refine: RefineSettings | None = None
     note: str = ""
 
@@ -89,6 +84,16 @@ class ModelSpec:
     def distilled(self) -> bool:
         """Whether it learned to draw in few steps what its teacher drew in many, guidance included."""
         return self.default_scheduler == "lcm"
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is none of PixArt's, and a pipeline of diffusers draws with it."""
+        return self.family in PEERS
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of its parts."""
+        return components_of(self.family)
 
 
 @cache
@@ -103,10 +108,10 @@ def _spec(name: str, row: dict[str, Any], shared: Mapping[str, Any]) -> ModelSpe
     values = dict(row)
     for key in ("steps", "guidance", "scheduler"):
         values[f"default_{key}"] = values.pop(key)
-    values["transformer_config"] = MappingProxyType(values.pop("transformer"))
+    values["transformer_config"] = MappingProxyType(values.pop("transformer", {}))
     values["timesteps"] = tuple(values.get("timesteps", ()))
     values["refine"] = _refine(values.get("refine"))
-    values["parts"] = _parts(values.pop("parts", {}), shared.get(values.pop("rest", "")))
+    values["parts"] = _parts(values["family"], values.pop("parts", {}), shared.get(values.pop("rest", "")))
     return ModelSpec(name=name, **values)
 
 
@@ -118,12 +123,15 @@ def _refine(row: dict[str, Any] | None) -> RefineSettings | None:
     return RefineSettings(**values)
 
 
-def _parts(own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
+def _parts(family: str, own: Mapping[str, Any], rest: Mapping[str, Any] | None) -> Mapping[str, Part]:
     if rest is None:
         return MappingProxyType({})
-    rows = {component: own.get(component, rest) for component in COMPONENTS}
+    rows = {component: own.get(component, rest) for component in components_of(family)}
     return MappingProxyType({
-        component: Part(row["repo"], component, _ALLOW[component], tuple(row.get("also", ())))
+        component: Part(
+            row["repo"], row.get("subfolder", component), needed_files(family, component),
+            tuple(row.get("also", ())),
+        )
         for component, row in rows.items()
     })  # fmt: skip
 
@@ -157,7 +165,8 @@ def default_model(installed: Collection[str], width: int | None = None, height: 
     """The name of the best installed model for a picture of `width` x `height` (1024 x 1024 if not known).
 
     Any trained network beats the built-in one; then the one whose native size comes nearest to the picture's
-    without drawing more than is needed; then rank. Names that are not in the catalogue are passed over.
+    without drawing more than is needed; then rank. Passed over are names that are not in the catalogue, and
+    models that are not PixArt's: those draw when they are named.
     """
     wanted = math.sqrt(width * height) if width and height else 1024.0
     needed = min((size for size in NATIVE_SIZES if size >= 0.9 * wanted), default=NATIVE_SIZES[-1])
@@ -165,7 +174,7 @@ def default_model(installed: Collection[str], width: int | None = None, height: 
     def merit(spec: ModelSpec) -> tuple[bool, int, int, int]:
         return not spec.built_in, min(spec.native, needed), spec.rank, -spec.native
 
-    known = [catalog()[name] for name in installed if name in catalog()]
+    known = [catalog()[name] for name in installed if name in catalog() and not catalog()[name].is_peer]
     return max(known, key=merit, default=catalog()[BUILT_IN]).name
 
 
@@ -188,11 +197,14 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         raise PixartError("model-unknown", f"no model folder {str(folder)!r}", "See 'pixart models list'.")
     if not os.path.isfile(folder / "model_index.json"):
         raise _not_a_model(folder, "it holds no model_index.json")
+    index = _read_json(folder / "model_index.json")
+    if (peer := _PEER_PIPELINES.get(str(index.get("_class_name")))) is not None:
+        title = f"the folder {folder.name}"
+        return replace(catalog()[peer], name=str(folder), title=title, parts=MappingProxyType({}))
     config = _read_json(folder / "transformer" / "config.json")
     side = config.get("sample_size")
     if not isinstance(side, int) or side * _VAE_SCALE not in NATIVE_SIZES:
-        raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128 or 256")
-    index = _read_json(folder / "model_index.json")
+        raise _not_a_model(folder, f"its sample_size is {side!r}, not 32, 64, 128, 256 or 512")
     alpha = index.get("_class_name") == "PixArtAlphaPipeline"
     like = catalog()[_like(folder, index)]
     expected = {key: config[key] for key in _CHECKED if config.get(key) is not None}
@@ -203,7 +215,8 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         default_scheduler=like.default_scheduler, timesteps=like.timesteps,
         max_tokens=_max_tokens(folder, most),
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),
-        kv_ratio=_kv_ratio(config.get("kv_compression")), refine=like.refine,
+        kv_ratio=_kv_ratio(config.get("kv_compression")),
+        qk_norm=_has_qk_norm(config.get("kv_compression")), refine=like.refine,
     )  # fmt: skip
 
 
@@ -225,6 +238,10 @@ def _like(folder: Path, index: Mapping[str, Any]) -> str:
     schedule = folder / "scheduler" / "scheduler_config.json"
     few = schedule.is_file() and _read_json(schedule).get("_class_name") == "LCMScheduler"
     return "lcm" if few else _USUAL
+
+
+def _has_qk_norm(compression: Any) -> bool:
+    return isinstance(compression, dict) and compression.get("qk_norm") is True
 
 
 def _kv_ratio(compression: Any) -> int:

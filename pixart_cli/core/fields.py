@@ -17,7 +17,7 @@ from pixart_cli.core.init_image import check_init_image
 from pixart_cli.core.lora import check_lora
 from pixart_cli.core.refine import check_refine
 
-SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm")
+SCHEDULERS: Final = ("dpm++", "dpm++-sde", "euler", "euler-a", "ddim", "unipc", "lcm", "wuerstchen")
 MAX_SIDE: Final = 32768
 MAX_PROMPT_BYTES: Final = 65536
 

@@ -27,6 +27,7 @@ SAMPLERS: Final = {
     "ddim": "DDIM",
     "unipc": "UniPC",
     "lcm": "LCM",
+    "wuerstchen": "DDPM Wuerstchen",
 }
 """Our scheduler names ↔ the sampler names that A1111's users know."""
 

@@ -16,6 +16,11 @@ _MOST: Final = 8
 CHOICES: Final = (OFF, AUTO, *map(str, range(2, _MOST + 1)))
 """Off, automatic, or the ratio R: keys and values on a grid R times coarser per side."""
 
+QK_NORM_HINT: Final = (
+    "Its weights norm queries and keys and were trained without compression, which cannot be added to them:"
+    " leave the option out."
+)
+
 TRAINED: Final = ("conv", "ave", "uniform", "uniform_every")
 """The authors' ways to compress while training."""
 
@@ -42,6 +47,8 @@ def check_kv_compression(value: str, spec: ModelSpec) -> None:
     if spec.kv_ratio > 1 and value != str(spec.kv_ratio):
         hint = f"Its weights were trained with {spec.kv_ratio}, and always use it: leave the option out."
         raise PixartError("request-invalid", what, hint)
+    if spec.kv_ratio == 1 and spec.qk_norm:
+        raise PixartError("request-invalid", what, QK_NORM_HINT)
     most = largest_ratio(spec.native)
     if spec.kv_ratio == 1 and int(value) > most:
         raise PixartError("request-invalid", what, f"The most for its size is {most}.")

@@ -208,16 +208,17 @@ def _unknown(base: str, text: str) -> PixartError:
 
 @cache
 def bins(native: int) -> tuple[tuple[int, int], ...]:
-    """The (height, width) pairs a network of native size 256, 512, 1024 or 2048 was trained at.
+    """The (height, width) pairs a network of native size 256, 512, 1024 or 2048 was trained at, or for 4096.
 
-    The tables of Chen et al. (2024), arXiv 2403.04692; 512 and 256 are halves and quarters of 1024.
+    The tables of Chen et al. (2024), arXiv 2403.04692; 512 and 256 are halves and quarters of 1024. Nothing
+    was published at 4096: our own table follows the same rule, and is 2048's doubled.
 
     Raises:
         KeyError: for any other native size.
     """
-    divisor = {256: 4, 512: 2, 1024: 1, 2048: 1}[native]
-    table = _data()["bins"][str(native * divisor)]
-    return tuple((height // divisor, width // divisor) for height, width in table)
+    source = {256: 1024, 512: 1024, 1024: 1024, 2048: 2048, 4096: 2048}[native]
+    table = _data()["bins"][str(source)]
+    return tuple((height * native // source, width * native // source) for height, width in table)
 
 
 def choose_bin(width: int, height: int, native: int) -> Bin:

@@ -21,6 +21,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.init_image import Parent, strength_of
 from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.options import BY_SETTING, SETTINGS, Setting, read_mapping
+from pixart_cli.core.peers import check_for_model
 from pixart_cli.core.presets import get_preset
 from pixart_cli.core.refine import check_refine_of
 from pixart_cli.core.request import GenerationRequest, check_text
@@ -184,6 +185,7 @@ def resolve_requests(
     size = parse_size(values["res"]) if values["res"] is not None else None
     with naming_origin(settings, "model"):
         spec = _model(values["model"], size, installed)
+    check_for_model(values, spec, lora=bool(inputs.lora), init_image=inputs.parent is not None)
     check_kv_compression(values["kv_compression"], spec)
     check_refine_of(values["refine"], spec)
     values = {**values, "strength": strength_of(values["strength"], inputs.parent, spec)}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.diffusion.header import TensorEntry, damaged
-from pixart_cli.diffusion.weights import read_json
+from pixart_cli.diffusion.part_files import read_json
 
 _PIPELINES: Final = frozenset({"PixArtSigmaPipeline", "PixArtAlphaPipeline"})
 _CLASSES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -56,6 +56,8 @@ _SCHEDULE_NUMBERS: Final = {
     "beta_end": (0.0, 1.0),
     "num_train_timesteps": (1, 100_000),
     "steps_offset": (0, 1000),
+    "scaler": (0.01, 100.0),
+    "s": (0.0, 1.0),
 }
 _SCHEDULE_WORDS: Final = {
     "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),

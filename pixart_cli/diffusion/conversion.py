@@ -120,7 +120,7 @@ def _family_by_tensors(anatomy: Anatomy) -> str | None:
 
 def _check_size(path: Path, size: int | None, anatomy: Anatomy) -> None:
     if size is None:
-        hint = "Say it with --image-size 256, 512, 1024 or 2048."
+        hint = "Say it with --image-size 256, 512, 1024, 2048 or 4096."
         raise PixartError("request-invalid", f"{path} does not tell the size it was trained at", hint)
     step = _VAE_SCALE * anatomy.patch_size
     if size % step or not step <= size <= 8192:

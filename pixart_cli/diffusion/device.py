@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,17 +16,21 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
+    NOTHING,
+    PEER_RUNGS,
     RUNGS,
     STREAMED,
+    TOGETHER,
     WHOLE,
     Estimate,
+    Facts,
     Rung,
     delivered_bytes,
     estimate,
 )
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
 
-__all__ = ["RUNGS", "Accelerator", "Machine", "MemoryPlan", "plan", "probe"]
+__all__ = ["NOTHING", "RUNGS", "Accelerator", "Facts", "Machine", "MemoryPlan", "plan", "probe"]
 
 _STREAMS: Final = "the text encoder's weights stay on the disk and pass through the device block by block"
 _WORDS: Final = {
@@ -34,18 +38,23 @@ _WORDS: Final = {
     RUNGS[1]: f"{_STREAMS}; then all other networks stay on it",
     RUNGS[2]: f"{_STREAMS}; then each other network is on it only while it works",
     RUNGS[3]: f"{_STREAMS}, as do the transformer's; the VAE works on the processor; slow, but it fits",
+    PEER_RUNGS[0]: "all networks stay on the device",
+    PEER_RUNGS[1]: "each network is on the device only while it works",
+    PEER_RUNGS[2]: "the weights pass through the device block by block; slow, but it fits",
 }
 _GIB: Final = 1 << 30
+# Parameters below which float32 costs next to nothing.
+_SMALL: Final = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
-    `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block; `tried` are
-    the rungs on which memory ran out. `estimate_bytes` is the expected peak on `device`, `seconds_estimate`
-    the time of one picture; both are rules of thumb from parameter and token counts, see
-    `diffusion/estimate.py`.
+    `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, or "together"
+    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out.
+    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both are
+    rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
     """
 
     device: str
@@ -65,7 +74,7 @@ class MemoryPlan:
     @property
     def words(self) -> str:
         """What is done to save memory, for a person."""
-        return _WORDS[RUNGS[_position(self)]]
+        return _WORDS[_ladder(self)[_position(self)]]
 
     @property
     def streams_encoder(self) -> bool:
@@ -89,7 +98,7 @@ class MemoryPlan:
         Args:
             encoding: memory ran out while texts were encoded; else rungs that spare it alone do not help.
         """
-        rest = RUNGS[_position(self) + 1 :]
+        rest = _ladder(self)[_position(self) + 1 :]
         following = next((rung for rung in rest if encoding or rung[0] != self.offload), None)
         if following is None:
             return None
@@ -103,8 +112,12 @@ class MemoryPlan:
 
 def _position(chosen: MemoryPlan) -> int:
     """The rung that `chosen` stands on; the last of those with its `offload` where it mixes two."""
-    rung = (chosen.offload, chosen.encoder)
-    return RUNGS.index(rung) if rung in RUNGS else [offload for offload, _ in RUNGS].index(chosen.offload)
+    rung, ladder = (chosen.offload, chosen.encoder), _ladder(chosen)
+    return ladder.index(rung) if rung in ladder else [offload for offload, _ in ladder].index(chosen.offload)
+
+
+def _ladder(chosen: MemoryPlan) -> Sequence[Rung]:
+    return PEER_RUNGS if chosen.encoder == TOGETHER else RUNGS
 
 
 def plan(
@@ -116,6 +129,7 @@ def plan(
     device: str = "auto",
     memory: str = "auto",
     refine: str = OFF,
+    facts: Facts = NOTHING,
 ) -> MemoryPlan:
     """How `machine` will draw `width` x `height` pixels with `spec`.
 
@@ -123,6 +137,7 @@ def plan(
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         memory: "auto", "full", "offload" or "low".
         refine: as in a request.
+        facts: what is known beyond the row: the real sizes of networks, and an init image.
 
     Raises:
         PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
@@ -130,12 +145,12 @@ def plan(
     """
     chosen = _choose_device(machine, device)
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
-    dtype, dtype_reason = _choose_dtype(machine, accelerator, spec)
+    dtype, dtype_reason = _choose_dtype(machine, accelerator, spec, facts)
     native = choose_bin(width, height, spec.native)
     size = base_size(refine, native, width, height)
     passes = plan_passes(refine, spec, native, width, height)
     _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
-    expected = estimate(spec, *size, dtype, passes)
+    expected = estimate(spec, *size, dtype, passes, facts)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
     rung, memory_reason = _choose_rung(expected, free, memory)
     where = "the processor" if accelerator is None else accelerator.name
@@ -181,9 +196,11 @@ def _choose_device(machine: Machine, device: str) -> str:
     return wanted
 
 
-def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: ModelSpec) -> tuple[str, str]:
+def _choose_dtype(
+    machine: Machine, accelerator: Accelerator | None, spec: ModelSpec, facts: Facts
+) -> tuple[str, str]:
     """The precision and the sentence that says why."""
-    if spec.family == "mini":
+    if spec.family == "mini" or 0 < sum(facts.parameters.values()) < _SMALL:
         return "float32", "float32: a model this small gains nothing from half precision."
     if accelerator is None:
         if machine.cpu_bf16:
@@ -191,27 +208,31 @@ def _choose_dtype(machine: Machine, accelerator: Accelerator | None, spec: Model
         return "float32", "float32: this processor has no bfloat16 hardware."
     if accelerator.bf16:
         return "bfloat16", "bfloat16: half the memory, with float32's range."
+    if spec.family == "cascade":
+        return "float32", "float32: the device has no bfloat16, and the prior overflows in float16."
     return "float16", "float16: the device has no bfloat16; the VAE decodes in float32."
 
 
 def _choose_rung(expected: Estimate, free: int, memory: str) -> tuple[Rung, str]:
     """The first rung that fits, or the first of those that were asked for; and the sentence that says why."""
     needs = expected.peak_bytes
+    rungs = tuple(needs)
     if memory != "auto":
-        rung = next(rung for rung in RUNGS if rung[0] == memory)
+        rung = next(rung for rung in rungs if rung[0] == memory)
         return rung, f"{memory}: asked for; {_WORDS[rung]}."
     have = f"{free / _GIB:.1f} GiB"
-    for rung in RUNGS:
+    for rung in rungs:
         if needs[rung] <= 0.9 * free:
             about = f"about {needs[rung] / _GIB:.1f} GiB of {have} free"
             return rung, f"{rung[0]}: {_WORDS[rung]}; {about}{_above(rung, needs)}."
-    about = f"about {needs[RUNGS[-1]] / _GIB:.1f} GiB are needed and {have} are free"
-    return RUNGS[-1], f"low: even so {about}; it may not fit."
+    about = f"about {needs[rungs[-1]] / _GIB:.1f} GiB are needed and {have} are free"
+    return rungs[-1], f"low: even so {about}; it may not fit."
 
 
 def _above(rung: Rung, needs: Mapping[Rung, int]) -> str:
     """What would be needed to save nothing."""
-    return "" if rung == RUNGS[0] else f", where all at once would take {needs[RUNGS[0]] / _GIB:.1f}"
+    first = next(iter(needs))
+    return "" if rung == first else f", where all at once would take {needs[first] / _GIB:.1f}"
 
 
 def _seconds(

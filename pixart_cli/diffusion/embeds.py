@@ -20,7 +20,8 @@ from pixart_cli.core.paths import cache_dir
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.digest import digests, promised
 from pixart_cli.diffusion.header import read_header
-from pixart_cli.diffusion.weights import Installed, weight_files
+from pixart_cli.diffusion.part_files import weight_files
+from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     import torch

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
     from pixart_cli.core.refine import Pass
 
-WHOLE, STREAMED = "whole", "streamed"
+WHOLE, STREAMED, TOGETHER = "whole", "streamed", "together"
 Rung = tuple[str, str]
 RUNGS: Final[Sequence[Rung]] = (
     ("full", WHOLE), ("full", STREAMED), ("offload", STREAMED), ("low", STREAMED),
 )  # fmt: skip
 """What becomes of all networks, and of the text encoder, from the most memory to the least."""
+PEER_RUNGS: Final[Sequence[Rung]] = (("full", TOGETHER), ("offload", TOGETHER), ("low", TOGETHER))
+"""The same for models that are not PixArt's: their text encoders are smaller than what draws."""
 # Of 24 blocks one works, the one before is still in use and the next one comes, in its file's precision.
 _STREAMED_SHARE: Final = 1 / 7
 _TYPICAL_PROMPT_TOKENS: Final = 40
@@ -50,6 +52,19 @@ class Shape:
     vae_channels: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known beyond a model's row: the `parameters` of networks that are on this machine, by name, and
+    the `strength` with which an init image is drawn anew, None where there is none.
+    """
+
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    strength: float | None = None
+
+
+NOTHING: Final = Facts()
+
+
 @dataclass(frozen=True)
 class Estimate:
     """`flops` for one picture at the model's default steps; expected peak bytes on the device by rung."""
@@ -65,17 +80,85 @@ _MINI: Final = Shape(
 _OF_FAMILY: Final = {"mini": _MINI}
 
 
-def estimate(spec: ModelSpec, width: int, height: int, dtype: str, passes: Sequence[Pass] = ()) -> Estimate:
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A model that is not PixArt's: `parameters` of its networks, and the numbers that live at the peak of
+    each one's `work` at 1024 x 1024, two branches where it is guided.
+
+    FLOPs were counted on the real classes without weights, by torch's `FlopCounterMode`; `last_flops` are
+    those of all that comes after the guided steps. Peaks were measured at 512 x 512 on the processor, in
+    bfloat16.
+    """
+
+    parameters: Mapping[str, float]
+    work: Mapping[str, float]
+    step_flops: float
+    last_flops: float
+
+
+_PEERS: Final = {
+    "sdxl": Peer(
+        parameters={"text_encoder": 0.123e9, "text_encoder_2": 0.695e9, "unet": 2.567e9, "vae": 84e6},
+        # The VAE's is that of a decode in bands.
+        work={"unet": 0.32e9, "vae": _MAPS_IN_BANDS * 128 * (1 << 20) + _BANDS_BYTES / 2},
+        step_flops=6.8e12, last_flops=10e12,
+    ),
+    # The decoder makes ten steps of 6.2 TFLOP, the VQGAN one of 2.2.
+    "cascade": Peer(
+        parameters={"text_encoder": 0.695e9, "prior": 3.589e9, "decoder": 1.563e9, "vqgan": 18e6},
+        work={"prior": 0.14e9, "decoder": 0.24e9, "vqgan": 0.92e9},
+        step_flops=4.1e12, last_flops=64e12,
+    ),
+}  # fmt: skip
+# The largest of a UNet's blocks, that before it and the one that comes.
+_BLOCK_SHARE: Final = 0.6
+
+
+def estimate(
+    spec: ModelSpec,
+    width: int,
+    height: int,
+    dtype: str,
+    passes: Sequence[Pass] = (),
+    facts: Facts = NOTHING,
+) -> Estimate:
     """What a picture of `width` x `height` pixels, then refined by `passes`, takes with `spec` in `dtype`."""
-    shape = _OF_FAMILY.get(spec.family, _XL)
+    if spec.is_peer:
+        return _estimate_peer(spec, width * height, dtype, facts.parameters)
+    shape, known = _OF_FAMILY.get(spec.family, _XL), facts.parameters
+    shape = replace(
+        shape,
+        text_encoder=known.get("text_encoder", shape.text_encoder),
+        transformer=known.get("transformer", shape.transformer),
+        vae=known.get("vae", shape.vae),
+    )
     item = 4 if dtype == "float32" else 2
     branches = 2 if spec.default_guidance > 1 else 1
     tokens, pixels = width * height / 256, width * height
     largest = max([pixels, *(each.width * each.height for each in passes)])
-    flops = _flops(shape, tokens, pixels, spec.default_steps * branches)
+    share = 1.0 if facts.strength is None else facts.strength
+    flops = _flops(shape, tokens, pixels, spec.default_steps * branches * share)
+    if facts.strength is not None:
+        flops += _encode(shape, pixels)
     return Estimate(
         flops=flops + sum(_pass_flops(shape, each, spec.native, branches) for each in passes),
         peak_bytes=_peaks(shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4),
+    )
+
+
+def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, parameters: Mapping[str, int]) -> Estimate:
+    peer = _PEERS[spec.family]
+    item, area = 4 if dtype == "float32" else 2, pixels / (1 << 20)
+    branches = 2 if spec.default_guidance > 1 else 1
+    weights = {name: item * float(count) for name, count in {**peer.parameters, **parameters}.items()}
+    work = {name: item * area * peer.work.get(name, 0.0) for name in weights}
+    return Estimate(
+        flops=area * (branches * spec.default_steps * peer.step_flops + peer.last_flops),
+        peak_bytes={
+            PEER_RUNGS[0]: int(sum(weights.values()) + max(work.values())),
+            PEER_RUNGS[1]: int(max(weights[name] + work[name] for name in weights)),
+            PEER_RUNGS[2]: int(max(_BLOCK_SHARE * weights[name] + work[name] for name in weights)),
+        },
     )
 
 
@@ -93,12 +176,17 @@ def _decode(shape: Shape, pixels: int) -> float:
     return 9.5e6 * pixels * (shape.vae_channels / 128) ** 2  # 2.5 TFLOP at 512 x 512 with 128 channels
 
 
+def _encode(shape: Shape, pixels: int) -> float:
+    return 0.5 * _decode(shape, pixels)  # an encoder has two layers a stage where a decoder has three
+
+
 def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
-    """Windows in every step, and the way from pixels to latents (about half a decode) and back."""
+    """Windows in every step, and the way from pixels to latents and back."""
     count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
     guided = branches * each.guidance_until + (1.0 - each.guidance_until)
     forwards = count * each.steps * guided * _forward(shape, (native / 16) ** 2)
-    return forwards + 1.5 * _decode(shape, each.width * each.height)
+    area = each.width * each.height
+    return forwards + _encode(shape, area) + _decode(shape, area)
 
 
 def windows(each: Pass, native: int) -> int:

@@ -11,8 +11,9 @@ import torch
 
 from pixart_cli.diffusion.cascade import Cascade
 from pixart_cli.diffusion.crew import Crew
+from pixart_cli.diffusion.fallback import exact
 from pixart_cli.diffusion.memory import cast
-from pixart_cli.diffusion.renderer import NetworkRenderer, exact
+from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.task import Company, Joined, Task
 from pixart_cli.diffusion.weights import locate
 

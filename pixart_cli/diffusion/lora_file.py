@@ -1,4 +1,5 @@
-"""Where a LoRA's file is: a place typed, a name of the shared hub cache, or a hash. Never on the network.
+"""Where a LoRA's file is: a place typed, a name of the shared hub cache, or a hash. Never on the network;
+what fetches one is `lora_hub`.
 
 Three ways to say it: a safetensors file, a folder as peft saves it (weights and ``adapter_config.json``), or
 ``OWNER/REPO[/FILE.safetensors]`` on the hub, of which the cache must hold a copy.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,37 +94,64 @@ def _place(name: str) -> Path:
         if not os.path.isfile(path):
             raise _refused(name, "it is no file", "Name a safetensors file.")
         return path
-    match = _HUB.fullmatch(name)
-    if match is None:
+    found = hub_name(name)
+    if found is None:
         what = f"no LoRA {name!r}: there is no such file"
         raise PixartError("lora-missing", what, "Check the name, or give OWNER/REPO of the hub.")
-    return _of_hub(name, match["repo"], match["file"])
+    cached = _cached(name, *found)
+    if cached is None:
+        what = f"no LoRA {name!r}: there is no such file, and the shared cache holds nothing of that name"
+        raise PixartError("lora-missing", what, "Check the name; from the hub --yes fetches it.")
+    return cached
 
 
-def _of_hub(name: str, repo: str, file: str | None) -> Path:
+def hub_name(name: str) -> tuple[str, str | None] | None:
+    """(repository, file or None) of what can be a name of the hub, None of what cannot."""
+    match = _HUB.fullmatch(name)
+    if match is None or name.startswith(".") or ".." in Path(name).parts:
+        return None
+    if match["repo"].endswith(_SUFFIX):  # a file that is not there, and no repository
+        return None
+    return match["repo"], match["file"]
+
+
+def is_here(name: str) -> bool:
+    """Whether something of that name is on this machine: a file, a folder, or a part of the cache."""
+    found = hub_name(name)
+    return os.path.lexists(name) or (found is not None and _cached(name, *found) is not None)
+
+
+def _cached(name: str, repo: str, file: str | None) -> Path | None:
     for snapshot in snapshots(repo):
-        if file is None:
-            return _in_folder(snapshot, name)
-        if ".." not in Path(file).parts and os.path.isfile(snapshot / file):
+        if file is not None and os.path.isfile(snapshot / file):
             return snapshot / file
-    what = f"no LoRA {name!r}: there is no such file, and the shared cache holds nothing of that name"
-    command = f"hf download {repo}" + (f" {file}" if file else "")
-    raise PixartError("lora-missing", what, f"Check the name; from the hub fetch it first: {command}")
+        if file is None and any(snapshot.glob(f"*{_SUFFIX}")):
+            return _in_folder(snapshot, name)
+    return None
 
 
 def _in_folder(folder: Path, name: str) -> Path:
-    """The one LoRA in `folder`, by its usual name or because it is alone."""
+    """The one LoRA in `folder`."""
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     except OSError as error:
         what = f"LoRA {name}: the folder cannot be read: {error.strerror or error}"
         raise PixartError("disk", what, "Check its permissions.") from error
+    return folder / choose(names, name)
+
+
+def choose(names: Sequence[str], name: str) -> str:
+    """Of the files `names` of a folder or repository the one LoRA: by its usual name, or alone.
+
+    Raises:
+        PixartError: "weights-invalid" about `name`, where there are several or none.
+    """
     found = [each for each in names if each.endswith(_SUFFIX)]
     for usual in _USUAL:
         if usual in found:
-            return folder / usual
+            return usual
     if len(found) == 1:
-        return folder / found[0]
+        return found[0]
     if found:
         shown = ", ".join(found[:4]) + (" …" if len(found) > 4 else "")
         raise _refused(name, f"it holds several files: {shown}", "Name one of them.")

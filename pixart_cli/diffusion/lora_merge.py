@@ -22,7 +22,7 @@ from pixart_cli.core.lora import Recorded
 from pixart_cli.diffusion.header import TensorEntry, read_header
 from pixart_cli.diffusion.lora import Layer, layers_of
 from pixart_cli.diffusion.lora_file import LoraFile, hash_of
-from pixart_cli.diffusion.weights import read_json
+from pixart_cli.diffusion.part_files import read_json
 
 # What diffusers stores in the header of a file of its own: peft's configuration, each key with a prefix.
 _STORED: Final = "lora_adapter_metadata"

@@ -31,9 +31,10 @@ from pixart_cli.diffusion.finite import is_finite
 from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.lora_merge import Change, merged
 from pixart_cli.diffusion.memory import return_unused
+from pixart_cli.diffusion.part_files import read_json, weight_files
 from pixart_cli.diffusion.tensor_table import TIED, compare, modern, read_headers
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
-from pixart_cli.diffusion.weights import Installed, read_json, weight_files
+from pixart_cli.diffusion.weights import Installed
 
 _BUILDERS: Final[Mapping[str, Callable[[dict[str, Any]], torch.nn.Module]]] = {
     "text_encoder": lambda config: T5EncoderModel(T5Config.from_dict(config)),
@@ -170,7 +171,13 @@ def load_network(
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
     compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
-    state = _read_tensors(folder, name, dtype=dtype, device=device, changes=changes)
+    state = read_tensors(
+        folder,
+        rename=lambda key: modern(key, name),
+        dtype_of=lambda key, stored: stored if dtype is None else kept_dtype(name, key, dtype),
+        device=device,
+        changes=changes,
+    )
     if name == "text_encoder":
         shared = next(state[key] for key in TIED if key in state)
         state |= dict.fromkeys(TIED, shared)
@@ -187,19 +194,34 @@ def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:
         raise damaged(folder / "config.json", f"no {name} can be built from it ({error})") from error
 
 
-def _read_tensors(
-    folder: Path, name: str, *, dtype: torch.dtype | None, device: str, changes: Sequence[Change]
+def read_tensors(
+    folder: Path,
+    *,
+    rename: Callable[[str], str],
+    dtype_of: Callable[[str, torch.dtype], torch.dtype],
+    device: str,
+    changes: Sequence[Change] = (),
 ) -> dict[str, torch.Tensor]:
+    """The tensors of a component's files by what `rename` calls them; "" leaves one out.
+
+    Args:
+        dtype_of: the precision for a tensor's name in the file and the precision it has there.
+        changes: what is merged into them.
+
+    Raises:
+        PixartError: "weights-invalid" for a damaged file or numbers that are not finite, "disk".
+    """
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 for key in file.keys():  # noqa: SIM118 - a handle, not a dictionary
+                    if not (name := rename(key)):
+                        continue
                     tensor = file.get_tensor(key)
                     _check_finite(path, key, tensor)
                     tensor = merged(key, tensor, changes)
-                    wanted = tensor.dtype if dtype is None else kept_dtype(name, key, dtype)
-                    state[modern(key, name)] = tensor.to(device=device, dtype=wanted)
+                    state[name] = tensor.to(device=device, dtype=dtype_of(key, tensor.dtype))
         except SafetensorError as error:
             raise damaged(path, str(error)) from error
         except OSError as error:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.components import is_network
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache
 from pixart_cli.diffusion.hub import Tell, fetch_file, is_offline
@@ -32,7 +33,7 @@ from pixart_cli.diffusion.records import (
 )
 from pixart_cli.diffusion.sources import Lister, begin_record, kept_offline
 from pixart_cli.diffusion.tensor_table import check_fit
-from pixart_cli.diffusion.weights import NETWORKS, Installed, locate
+from pixart_cli.diffusion.weights import Installed, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +186,37 @@ def _pull(plan: PullPlan, on_pull: OnPull, tell: Tell) -> Installed:
     return locate(plan.spec.name)
 
 
+def plan_parts(spec: ModelSpec, components: Iterable[str], tell: Tell) -> PullPlan:
+    """What has to be fetched for these components of `spec` alone; its `missing` and `bytes_to_fetch` tell.
+
+    Raises:
+        PixartError: as :func:`plan_pull`.
+    """
+    only = dataclasses.replace(spec, parts={name: spec.parts[name] for name in components})
+    lister = Lister(only, tell, offline=is_offline())
+    chosen = {component: lister.files_of(component) for component in only.parts}
+    return PullPlan(spec=only, record=begin_record(only, chosen), mains=lister.mains)
+
+
+def pull_parts(plan: PullPlan, on_pull: OnPull, tell: Tell) -> None:
+    """Fetch and compare what `plan` of :func:`plan_parts` names. No model is noted as pulled by that.
+
+    Raises:
+        PixartError: as :func:`pull`.
+    """
+    todo = plan.missing
+    try:
+        with hub_cache.locked({file.repo for file in plan.record.files}, tell):
+            _refuse_too_little_space(plan)
+            for index, file in enumerate(todo):
+                _settle(file, partial(_report, on_pull, todo, index), tell)
+            _refuse_unfit(plan, todo)
+            for repo, commit in plan.record.parts.values():
+                hub_cache.point_main_at(repo, commit, force=repo in plan.mains)
+    except OSError as error:
+        raise hub_cache.as_disk_error(error) from None
+
+
 def _note(record: Record) -> None:
     """Keep `record`, and what it says of files that other models share in theirs."""
     write_record(record)
@@ -238,13 +270,23 @@ def _refuse_unfit(plan: PullPlan, fetched: Iterable[HubFile]) -> None:
     Raises:
         PixartError: "weights-invalid".
     """
-    for name in NETWORKS:
+    for name in filter(is_network, plan.spec.parts):
         folder = _folder(plan, name)
         try:
-            check_fit(name, folder, spec=plan.spec)
+            _check_fit(name, folder, plan.spec)
         except PixartError:
             hub_cache.remove(file.path for file in fetched if file.path.parent == folder)
             raise
+
+
+def _check_fit(name: str, folder: Path, spec: ModelSpec) -> None:
+    """Compare by a table where there is one, else with the class itself."""
+    if not spec.is_peer:
+        check_fit(name, folder, spec=spec)
+        return
+    from pixart_cli.diffusion.peer_networks import check_peer_fit
+
+    check_peer_fit(name, folder, spec.family)
 
 
 def _folder(plan: PullPlan, component: str) -> Path:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pixart_cli.core.catalog import COMPONENTS, catalog
+from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import state_dir
 from pixart_cli.core.publish import publish
@@ -221,8 +221,10 @@ def _from_json(data: Mapping[str, Any]) -> Record:
         file = HubFile(**{field.name: row[field.name] for field in dataclasses.fields(HubFile)})
         files.append(_checked(file))
         states[file.key] = row["state"]
-    sound = set(parts) == set(COMPONENTS) and set(states.values()) <= {"checked", "unchecked", "damaged"}
-    if not sound or not {file.key[:2] for file in files} >= set(parts.values()):
+    known = set(states.values()) <= {"checked", "unchecked", "damaged"}
+    if not known or set(parts) != set(catalog()[data["model"]].components):
+        raise ValueError("not a record")
+    if not {file.key[:2] for file in files} >= set(parts.values()):
         raise ValueError("not a record")
     return Record(data["model"], parts, tuple(files), states, str(data["verified"]))
 

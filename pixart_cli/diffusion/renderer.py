@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-import torch
-
-from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.fallback import Planned
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
-from pixart_cli.diffusion.memory import encoding, is_out_of_memory
+from pixart_cli.diffusion.memory import encoding
+from pixart_cli.diffusion.part_files import weight_files
 from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
 from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
-from pixart_cli.diffusion.weights import Installed, weight_files
+from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from pixart_cli.diffusion.crew import Crew
     from pixart_cli.diffusion.embeds import EmbedsCache
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
-_T = TypeVar("_T")
 
 
-class NetworkRenderer:
+class NetworkRenderer(Planned):
     """Draws with the model `installed` as `plan` says. The networks stay loaded between calls.
 
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
@@ -57,7 +55,7 @@ class NetworkRenderer:
         cache: EmbedsCache | None = None,
         files: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
-        self.plan = plan
+        super().__init__(plan)
         self.installed = installed
         self.files = dict(files)
         self._crew = crew
@@ -81,7 +79,7 @@ class NetworkRenderer:
         for request in requests:  # before the encoder, which takes longest to load
             self.changes_of(request)
             self._init_image(request)
-        self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
+        self.with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
         for index, request in enumerate(requests):
             yield self._render_one(request, index, on_progress, started)
             started = time.monotonic()
@@ -92,8 +90,8 @@ class NetworkRenderer:
         def report(stage: str, step: int, total: int) -> None:
             on_progress(ProgressEvent(stage=stage, step=step, total=total, index=index))
 
-        drawn = self._with_fallback(lambda: self._draw(request, report))
-        image, fit = self._with_fallback(lambda: self._deliver(drawn, request, report))
+        drawn = self.with_fallback(lambda: self._draw(request, report))
+        image, fit = self.with_fallback(lambda: self._deliver(drawn, request, report))
         return Rendering(
             pixels=image,
             request=request,
@@ -101,25 +99,6 @@ class NetworkRenderer:
             seconds=time.monotonic() - started,
             warnings=self._warnings(request),
         )
-
-    def _with_fallback(self, work: Callable[[], _T], *, encoding: bool = False) -> _T:
-        """`work` done under the plan, or under a smaller one each time memory runs out."""
-        while True:
-            try:
-                with exact(self.plan), torch.inference_mode():
-                    return work()
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = self.plan.step_down(encoding=encoding)
-            self.close()
-            if smaller is None:
-                raise PixartError(
-                    "out-of-memory",
-                    f"memory ran out on {self.plan.device}, after every fallback",
-                    "Close other programs, choose a smaller model with --model, or try --device cpu.",
-                )
-            self.plan = smaller
 
     def changes_of(self, request: GenerationRequest) -> tuple[Change, ...]:
         """The LoRAs of `request`, fitted to the transformer.
@@ -247,16 +226,3 @@ def texts_of(request: GenerationRequest) -> tuple[str, ...]:
     if request.guidance_scale > 1:
         return normalise(request.negative_prompt), normalise(request.prompt)
     return (normalise(request.prompt),)
-
-
-@contextmanager
-def exact(plan: MemoryPlan) -> Iterator[None]:
-    """On the processor the same request gives the same bits; elsewhere nothing is promised."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    if plan.on_cpu:
-        torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(mode=before, warn_only=warn_only)

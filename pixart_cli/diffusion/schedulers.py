@@ -39,19 +39,28 @@ _LCM_STEPS: Final = 50
 
 
 def build(
-    name: str, config: Mapping[str, Any], steps: int, *, device: str = "cpu", timesteps: Sequence[int] = ()
+    name: str,
+    config: Mapping[str, Any],
+    steps: int,
+    *,
+    device: str = "cpu",
+    timesteps: Sequence[int] = (),
+    spacing: str | None = None,
 ) -> Any:
     """The scheduler `name` over the noise schedule of `config`, its timesteps set.
 
     Args:
         config: the model's scheduler_config.json.
         timesteps: where a few-step model must start; as many as `steps`, else they are not used.
+        spacing: how timesteps are spread, where that is not to be the rule's.
     """
     rule = RULES[name]
     cls = getattr(importlib.import_module(f"diffusers.schedulers.{rule.module}"), rule.name)
     known = inspect.signature(cls.__init__).parameters
     # The transformer's learned sigma is dropped before the step, so no rule may look for it.
     settings = {**config, "variance_type": None, **rule.settings}
+    if spacing is not None:
+        settings["timestep_spacing"] = spacing
     if steps >= settings.get("num_train_timesteps", 1000):
         # "linspace" would name one timestep twice, and a multistep rule divide by the nothing between them.
         settings |= _TRAILING

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pixart_cli.core.catalog import ModelSpec, Part
+from pixart_cli.core.components import is_network
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache
 from pixart_cli.diffusion.hub import Tell, list_files
 from pixart_cli.diffusion.hub_failure import RevisionGoneError, failed
+from pixart_cli.diffusion.part_files import STEMS
 from pixart_cli.diffusion.records import HubFile, Key, Record, State, records
-from pixart_cli.diffusion.weights import NETWORKS, STEMS, find_part
+from pixart_cli.diffusion.weights import find_part
 
 MAIN: Final = "main"
 
@@ -66,7 +68,7 @@ class Lister:
 def _recorded(component: str, part: Part) -> tuple[HubFile, ...]:
     """The files of `component` in another model's record, if all of them are there and checked."""
     for record in records():
-        repo, commit = record.parts[component]
+        repo, commit = record.parts.get(component, ("", ""))
         if repo in (part.repo, *part.also):
             own = (file for file in record.files if file.key[:2] == (repo, commit))
             files = tuple(file for file in own if _folder_of(file.name) == part.subfolder)
@@ -78,12 +80,12 @@ def _recorded(component: str, part: Part) -> tuple[HubFile, ...]:
 def choose(component: str, part: Part, files: Iterable[HubFile]) -> tuple[HubFile, ...]:
     """Of a repository's `files` those that `component` needs: no pickles, and one variant of its weights.
 
-    The plain one: an index and its shards, else the single file, as `weights.weight_files` will look for
+    The plain one: an index and its shards, else the single file, as `part_files.weight_files` will look for
     them; never "model.fp16.safetensors" and its like beside it. Empty where nothing can be loaded.
     """
     inside = {file.name.rpartition("/")[2]: file for file in files if _folder_of(file.name) == part.subfolder}
     allowed = {name for name in inside if any(fnmatch.fnmatchcase(name, pattern) for pattern in part.allow)}
-    if component not in NETWORKS:
+    if not is_network(component):
         return tuple(inside[name] for name in sorted(allowed))
     weights = _weights(allowed)
     if not weights or "config.json" not in allowed:

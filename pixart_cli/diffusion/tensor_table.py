@@ -14,7 +14,7 @@ from typing import Any, Final
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.diffusion.configuration import check_config, overlay
 from pixart_cli.diffusion.header import TensorEntry, damaged, read_header
-from pixart_cli.diffusion.weights import read_json, weight_files
+from pixart_cli.diffusion.part_files import read_json, weight_files
 
 Shape = tuple[int, ...]
 Rows = Iterator[tuple[str, Shape]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.kv_compression import AUTO, OFF
+from pixart_cli.core.kv_compression import AUTO, OFF, QK_NORM_HINT
 from pixart_cli.diffusion.kv_compression import (
     Grid,
     GridBlindAttnProcessor,
@@ -176,4 +176,6 @@ def kv_compressed(
 def _check_own(own: KVCompression, setting: str) -> None:
     if setting not in (OFF, AUTO, str(own.ratio)):
         what = f"kv_compression {setting} is not what these weights were trained with"
+        if own.ratio == 1:
+            raise PixartError("request-invalid", what, QK_NORM_HINT)
         raise PixartError("request-invalid", what, f"They always use {own.ratio}: leave the option out.")

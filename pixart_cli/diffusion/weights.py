@@ -7,16 +7,13 @@ any folder in diffusers' layout. Only safetensors are ever opened. No torch here
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pixart_cli.core.catalog import (
-    COMPONENTS,
-    SHARED,
     ModelSpec,
     Part,
     catalog,
@@ -25,16 +22,15 @@ from pixart_cli.core.catalog import (
     is_folder,
     spec_of_folder,
 )
+from pixart_cli.core.components import COMPONENTS, SHARED, is_network, networks_of
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.diffusion.digest import digests
-from pixart_cli.diffusion.header import damaged, read_header
+from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.hub_cache import hub_cache, snapshot, snapshots
-from pixart_cli.diffusion.records import HubFile, read_record, refuse_unsound
+from pixart_cli.diffusion.part_files import missing_files, read_json, weight_files
+from pixart_cli.diffusion.records import read_record, refuse_unsound
 
-NETWORKS: Final = ("text_encoder", "vae", "transformer")
-STEMS: Final = ("model", "diffusion_pytorch_model")
-_MAX_JSON_BYTES: Final = 16 << 20
 _T5_XXL_WIDTH: Final = 4096
 
 
@@ -57,14 +53,28 @@ class Installed:
         """What exactly these weights are: the hub's commits, and "sha256:" over all other weight files."""
         if self.commits:
             return "+".join(self.commits)
-        commits = {component: _commit(self.parts[component]) for component in COMPONENTS}
-        files = self.files([component for component in NETWORKS if commits[component] is None])
+        commits = {component: _commit(folder) for component, folder in self.parts.items()}
+        files = self.files([component for component in self.networks if commits[component] is None])
         own = ["sha256:" + digests(files)[-1]] if files else []
         return "+".join([*own, *dict.fromkeys(commit for commit in commits.values() if commit)])
 
-    def files(self, components: Iterable[str] = NETWORKS) -> list[Path]:
-        """The weight files of `components`, the text encoder's first if it is among them."""
-        return [path for component in components for path in weight_files(self.parts[component])]
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The components that have weights."""
+        return networks_of(self.spec.family)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """How many numbers each network holds, as the headers of its files say."""
+        return {
+            name: sum(entry.parameters for path in self.files([name]) for entry in read_header(path).values())
+            for name in self.networks
+        }
+
+    def files(self, components: Iterable[str] | None = None) -> list[Path]:
+        """The weight files of `components`, all without; the text encoder's first if it is among them."""
+        names = self.networks if components is None else components
+        return [path for component in names for path in weight_files(self.parts[component])]
 
 
 def installed_models() -> dict[str, Installed]:
@@ -77,6 +87,14 @@ def installed_models() -> dict[str, Installed]:
             if error.code not in ("model-missing", "weights-invalid", "disk"):
                 raise
     return found
+
+
+def parameters_of(model: str) -> dict[str, int]:
+    """How many numbers each network of `model` holds; empty where it is not whole on this machine."""
+    try:
+        return locate(model).parameters
+    except PixartError:
+        return {}
 
 
 def locate(model: str) -> Installed:
@@ -94,7 +112,7 @@ def locate(model: str) -> Installed:
     else:
         parts, commits = _hub_parts(spec)
     try:
-        check_parts(parts, model)
+        check_parts(parts, model, spec.components)
     except PixartError as error:
         if error.code != "weights-invalid" or spec.built_in:
             raise
@@ -138,9 +156,19 @@ def find_part(component: str, part: Part) -> Path | None:
 
 def _locate_folder(folder: Path) -> Installed:
     spec = spec_of_folder(folder)
+    if spec.is_peer:
+        parts = {component: _peer_part(folder, component) for component in spec.components}
+        check_parts(parts, str(folder), spec.components)
+        return Installed(spec.name, spec, parts)
     parts = _folder_parts(folder) | _borrowed(folder, spec)
     check_parts(parts, str(folder))
     return Installed(spec.name, _with_own_encoder(spec, parts), parts)
+
+
+def _peer_part(folder: Path, component: str) -> Path:
+    """Where `component` is in a folder: diffusers saves Stable Cascade's prior as "prior_prior"."""
+    other = folder / f"prior_{component}"
+    return other if component == "prior" and os.path.isdir(other) else folder / component
 
 
 def _borrowed(folder: Path, spec: ModelSpec) -> dict[str, Path]:
@@ -152,18 +180,17 @@ def _borrowed(folder: Path, spec: ModelSpec) -> dict[str, Path]:
         PixartError: "model-missing" when they are not there either.
     """
     row = family_row(spec.family)
-    found, absent = {}, []
-    for component in (name for name in SHARED if not os.path.isdir(folder / name)):
-        part = find_part(component, row.parts[component])
-        if part is None:
-            absent.append(component)
-        else:
-            found[component] = part
+    found = {
+        component: find_part(component, row.parts[component])
+        for component in SHARED
+        if not os.path.isdir(folder / component)
+    }
+    absent = [component for component, part in found.items() if part is None]
     if absent:
         what = f"{folder} has no {', '.join(absent)} of its own, and they are not on this machine"
         hint = f"Fetch those that all models share with `pixart models pull {row.name}`, or put yours there."
         raise PixartError("model-missing", what, hint)
-    return found
+    return {component: part for component, part in found.items() if part is not None}
 
 
 def _with_own_encoder(spec: ModelSpec, parts: Mapping[str, Path]) -> ModelSpec:
@@ -172,76 +199,20 @@ def _with_own_encoder(spec: ModelSpec, parts: Mapping[str, Path]) -> ModelSpec:
     return spec if width == _T5_XXL_WIDTH else dataclasses.replace(spec, family="mini")
 
 
-def check_parts(parts: Mapping[str, Path], model: str) -> None:
+def check_parts(parts: Mapping[str, Path], model: str, components: Iterable[str] = COMPONENTS) -> None:
     """Every component there, every safetensors header sound.
 
     Raises:
         PixartError: "model-missing" or "weights-invalid".
     """
-    for component in COMPONENTS:
+    for component in components:
         folder = parts.get(component)
         absent = [component] if folder is None else missing_files(component, folder)
         if absent or folder is None:
             raise _missing(model, ", ".join(absent))
-        if component in NETWORKS:
+        if is_network(component):
             for path in weight_files(folder):
                 read_header(path)
-
-
-def missing_files(component: str, folder: Path) -> list[str]:
-    """Names of the files that `component` needs and `folder` lacks."""
-    if component == "tokenizer":
-        wanted = ("tokenizer.json", "spiece.model")
-        there = any(os.path.isfile(folder / name) for name in wanted)
-        return [] if there else [f"{component}/{wanted[0]}"]
-    if component == "scheduler":
-        names = ["scheduler_config.json"]
-    else:
-        names = ["config.json", *(path.name for path in weight_files(folder))]
-    return [f"{component}/{name}" for name in names if not os.path.isfile(folder / name)]
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component, from the shard index where there is one.
-
-    Raises:
-        PixartError: "weights-invalid" when the index is no index, or names a file elsewhere.
-    """
-    for stem in STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if os.path.isfile(index):
-            return [folder / name for name in _indexed(index)]
-    stems = [stem for stem in STEMS if os.path.isfile(folder / f"{stem}.safetensors")] or [STEMS[1]]
-    return [folder / f"{stems[0]}.safetensors"]
-
-
-def _indexed(index: Path) -> list[str]:
-    table = read_json(index).get("weight_map")
-    names = sorted(set(table.values())) if isinstance(table, dict) and _all_text(table.values()) else []
-    if not names or any(Path(n).name != n or not n.endswith(".safetensors") for n in names):
-        raise damaged(index, "it is not an index of safetensors files")
-    return names
-
-
-def _all_text(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`.
-
-    Raises:
-        PixartError: "weights-invalid" when it is too long, unreadable or no object.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise damaged(path, "it is too long for a configuration")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-    if not isinstance(value, dict):
-        raise damaged(path, "it is not a JSON object")
-    return value
 
 
 def _missing(model: str, what: str) -> PixartError:
@@ -262,17 +233,3 @@ def _commit(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return inside.parts[2] if len(inside.parts) > 2 and inside.parts[1] == "snapshots" else None
-
-
-def found_files(installed: Installed) -> list[HubFile]:
-    """The cache's files of a model that no record tells of; a blob's name is the hub's hash of its bytes."""
-    files = []
-    for folder in installed.parts.values():
-        for path in sorted(folder.iterdir()) if installed.commits else ():
-            kind = {64: "sha256", 40: "git-sha1"}.get(len(path.resolve().name), "")
-            if kind and path.resolve().parent.name == "blobs":
-                commit = next(above for above in path.parents if above.parent.name == "snapshots")
-                repo = commit.parents[1].name.removeprefix("models--").replace("--", "/", 1)
-                name, digest = path.relative_to(commit).as_posix(), f"{kind}:{path.resolve().name}"
-                files.append(HubFile(repo, commit.name, name, path.stat().st_size, digest))
-    return files

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pixart_cli.core.catalog import NATIVE_SIZES, SHARED, family_row
+from pixart_cli.core.catalog import NATIVE_SIZES, family_row
+from pixart_cli.core.components import SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import trained_compression
 from pixart_cli.core.paths import here
 from pixart_cli.core.publish import publish_folder, refuse_folder
-from pixart_cli.diffusion.weights import find_part, missing_files
+from pixart_cli.diffusion.part_files import missing_files
+from pixart_cli.diffusion.weights import find_part
 
 if TYPE_CHECKING:
     from pixart_cli.diffusion.checkpoint import Anatomy

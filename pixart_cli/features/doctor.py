@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,9 +18,9 @@ from pixart_cli.core.catalog import BUILT_IN, catalog, default_model, get_model
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.presets import all_presets
 from pixart_cli.core.settings import lay_over
-from pixart_cli.diffusion.device import Machine, plan, probe
+from pixart_cli.diffusion.device import Facts, Machine, plan, probe
 from pixart_cli.diffusion.hub_cache import hub_cache
-from pixart_cli.diffusion.weights import locate
+from pixart_cli.diffusion.weights import locate, parameters_of
 
 LIBRARIES: Final = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub", "pillow", "numpy",
@@ -118,11 +119,23 @@ def _nearest(folder: Path) -> Path:
 
 
 def _folders() -> Iterator[Finding]:
-    for kind, folder in (("config", paths.config_dir()), ("here", paths.here())):
+    folders = {"config": paths.config_dir(), "cache": paths.cache_dir(), "here": paths.here()}
+    for kind, folder in folders.items():
         writable = _writable(_nearest(folder))
         state: State = "ok" if writable else "note"
         remedy = "" if writable else "Choose another folder with --output." if kind == "here" else _move(kind)
-        yield Finding(kind, state, f"{folder}{'' if writable else ' cannot be written'}", remedy)
+        size = f", {_size(folder) / 1e6:.1f} MB" if kind == "cache" else ""
+        yield Finding(kind, state, f"{folder}{size}{'' if writable else ' cannot be written'}", remedy)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below `folder`; what cannot be looked at counts nothing, nor what goes meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _move(kind: str) -> str:
@@ -178,7 +191,8 @@ def _plans(machine: Machine, installed: set[str]) -> Iterator[Finding]:
     names = dict.fromkeys((BUILT_IN, default_model(installed & set(catalog()), width, height)))
     for name in names:
         try:
-            found = plan(machine, get_model(name), width, height)
+            known = Facts(parameters=parameters_of(name))
+            found = plan(machine, get_model(name), width, height, facts=known)
         except PixartError as error:
             yield Finding("plan", "note", error.message, error.hint)
             continue

@@ -19,14 +19,15 @@ from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish, refuse_place
 from pixart_cli.core.refine import Pass, plan_passes
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
+from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.core.settings import Inputs, Job, Settings, naming_origin, resolve_requests
 from pixart_cli.core.template import STDOUT, output_paths
-from pixart_cli.diffusion.device import MemoryPlan, plan, probe
+from pixart_cli.diffusion.device import Facts, MemoryPlan, plan, probe
 from pixart_cli.diffusion.embeds import embeds_cache
 from pixart_cli.diffusion.init_image import read_init_image
 from pixart_cli.diffusion.lora_file import find_lora
-from pixart_cli.diffusion.weights import installed_models, locate
+from pixart_cli.diffusion.weights import Installed, installed_models, locate, parameters_of
 
 STANDARD_OUTPUT = Path(STDOUT)
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
@@ -92,12 +93,8 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         paths=tuple(paths),
         spec=spec,
         bin=choose_bin(*size, spec.native),
-        plan=_of_one(
-            plan(
-                probe(), spec, *size, device=values["device"], memory=values["memory"], refine=request.refine
-            )
-        ),
-        installed=is_folder(request.model) or request.model in installed,
+        plan=_of_one(plan_for(spec, request, device=values["device"], memory=values["memory"])),
+        installed=request.model in installed or bool(parameters_of(request.model)),
         files=files,
     )
 
@@ -119,6 +116,24 @@ def gather(settings: Settings) -> tuple[Inputs, dict[str, Path]]:
     with naming_origin(settings, "init_image"):
         parent, _ = read_init_image(Path(place))
     return Inputs(lora=said, parent=parent), files | {parent.sha256: Path(place)}
+
+
+def plan_for(spec: ModelSpec, request: GenerationRequest, *, device: str, memory: str) -> MemoryPlan:
+    """How this machine will draw `request` with `spec`.
+
+    Raises:
+        PixartError: as `device.plan`.
+    """
+    return plan(
+        probe(), spec, request.width, request.height, device=device, memory=memory,
+        refine=request.refine, facts=facts_of(request),
+    )  # fmt: skip
+
+
+def facts_of(request: GenerationRequest) -> Facts:
+    """What a plan should know of `request` beyond the model's row."""
+    strength = request.strength if request.init_image else None
+    return Facts(parameters=parameters_of(request.model), strength=strength)
 
 
 def _of_one(memory_plan: MemoryPlan) -> MemoryPlan:
@@ -182,6 +197,8 @@ def network(
         PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
     """
     installed = locate(model)
+    if installed.spec.is_peer:
+        return _peer(memory_plan, installed)
     from pixart_cli.diffusion.renderer import NetworkRenderer
 
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
@@ -192,6 +209,18 @@ def network(
     crew = join(here)
     crew.own_device(memory_plan.device)
     return NetworkRenderer(memory_plan, installed, crew, cache, files)
+
+
+def _peer(memory_plan: MemoryPlan, installed: Installed) -> Renderer:
+    """What draws with a model that is not PixArt's: one process."""
+    if not place(os.environ).alone:
+        what = f"{installed.name} is not drawn by several processes together"
+        raise PixartError("request-invalid", what, "Start one process, or choose a model of PixArt's.")
+    from pixart_cli.diffusion.quiet import silence
+
+    with silence():
+        from pixart_cli.diffusion.peers import PeerRenderer
+    return PeerRenderer(memory_plan, installed)
 
 
 def generate(

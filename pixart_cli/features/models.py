@@ -10,15 +10,46 @@ from typing import Final
 from pixart_cli.core.catalog import ModelSpec, catalog, get_model, is_folder
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import hub_cache, records
+from pixart_cli.diffusion.cached_parts import absent_shared, found_files
 from pixart_cli.diffusion.hub_failure import RevisionGoneError
-from pixart_cli.diffusion.pull import OnPull, PullEvent, PullPlan, check, is_whole, plan_pull
+from pixart_cli.diffusion.lora_hub import LoraPlan, fetch_lora, is_elsewhere, plan_lora
+from pixart_cli.diffusion.pull import (
+    OnPull,
+    PullEvent,
+    PullPlan,
+    check,
+    is_whole,
+    plan_parts,
+    plan_pull,
+    pull_parts,
+)
 from pixart_cli.diffusion.pull import pull as fetch
 from pixart_cli.diffusion.records import HubFile, Record, read_record
-from pixart_cli.diffusion.weights import Installed, found_files, locate
+from pixart_cli.diffusion.weights import Installed, locate
 
 __all__ = [
-    "ModelState", "PullEvent", "PullPlan", "Removal", "RevisionGoneError", "Verdict", "check", "fetch",
-    "folders", "plan_pull", "plan_removal", "remove", "survey", "verify",
+    "HubFile",
+    "LoraPlan",
+    "ModelState",
+    "PullEvent",
+    "PullPlan",
+    "Removal",
+    "RevisionGoneError",
+    "Verdict",
+    "absent_shared",
+    "check",
+    "fetch",
+    "fetch_lora",
+    "folders",
+    "is_elsewhere",
+    "plan_lora",
+    "plan_parts",
+    "plan_pull",
+    "plan_removal",
+    "pull_parts",
+    "remove",
+    "survey",
+    "verify",
 ]  # fmt: skip
 
 _ABSENT: Final = "model-missing"

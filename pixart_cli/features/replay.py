@@ -15,6 +15,7 @@ from pixart_cli.core.init_image import check_init_image_of
 from pixart_cli.core.kv_compression import check_kv_compression
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.metadata import Record, read_record
+from pixart_cli.core.peers import check_for_model
 from pixart_cli.core.png import read_text
 from pixart_cli.core.privacy import scrub
 from pixart_cli.core.publish import publish
@@ -22,10 +23,9 @@ from pixart_cli.core.refine import check_refine_of
 from pixart_cli.core.rendering import ProgressCallback, Renderer, Rendering
 from pixart_cli.core.resolution import Size, choose_bin
 from pixart_cli.core.settings import Job
-from pixart_cli.diffusion.device import plan, probe
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_file import cached_lora, find_lora
-from pixart_cli.features.generate import Order, png_of, spec_of
+from pixart_cli.features.generate import Order, plan_for, png_of, spec_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,6 +80,7 @@ def order_of(
         what = f"{path}: drawn with {request.model!r}, which is in no catalogue"
         raise PixartError("model-unknown", what, hint)
     spec = spec_of(request.model)
+    check_for_model(request.to_dict(), spec, lora=bool(request.lora), init_image=bool(request.init_image))
     check_kv_compression(request.kv_compression, spec)
     check_refine_of(request.refine, spec)
     if request.init_image:
@@ -90,9 +91,7 @@ def order_of(
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
-        plan=plan(
-            probe(), spec, request.width, request.height, device=device, memory=memory, refine=request.refine
-        ),
+        plan=plan_for(spec, request, device=device, memory=memory),
         installed=True,
         files=_files(path, record, supplies),
     )

@@ -1,11 +1,13 @@
 """Weights that are not here: nothing is fetched unless the size was said and a person, or --yes, agreed."""
 
+import shutil
+
 import pytest
 
 from pixart_cli.cli.app import run
 from pixart_cli.cli.consent import is_offline
 from pixart_cli.core.metadata import read_record
-from tests.loopback_hub import Fault, online, serving, toy_repos
+from tests.loopback_hub import Fault, go_online, online, serving, toy_repos
 from tests.terminal import answer
 
 ARGS = ("gen", "a red sun", "-m", "sigma-256", "-r", "64x64", "--steps", "1", "-o", "x.png")
@@ -79,3 +81,26 @@ def test_the_hub_s_own_switches_count(monkeypatch, variable, value, expected):
     monkeypatch.setenv(variable, value)
     assert is_offline({"offline": False}) is expected
     assert is_offline({"offline": True})
+
+
+def test_a_folder_gets_the_shared_parts_that_it_lacks_once_agreed_to(
+    toy_folder, tmp_path, monkeypatch, capfd
+):
+    folder = shutil.copytree(toy_folder, tmp_path / "mine")
+    for component in ("tokenizer", "text_encoder", "vae"):
+        shutil.rmtree(folder / component)
+    monkeypatch.chdir(tmp_path)
+    words = ["gen", "a red sun", "-m", "mine/", "-r", "256x128", "--steps", "1", "--draft", "-o", "x.png"]
+    with serving(toy_repos(toy_folder)) as hub:
+        go_online(monkeypatch, hub.address)
+        assert run([*words, "--offline", "--yes"]) == 3
+        assert run(words) == 3
+        assert "Or add --yes, and they are downloaded." in capfd.readouterr().err
+        assert hub.asked == []
+        assert run([*words, "--yes"]) == 0
+        assert "what mine/ lacks is not on this machine: " in capfd.readouterr().err
+        assert hub.fetched("transformer/") == 0
+        asked = len(hub.asked)
+        assert run([*words, "--force"]) == 0
+        assert len(hub.asked) == asked
+    assert (tmp_path / "x.png").exists()

@@ -149,3 +149,19 @@ def test_what_is_supposed_is_a_warning(pixart, tmp_path):
     assert "--family alpha" in ran.json["warnings"][0]
     ran = pixart("models", "convert", "x.pth", "--num-heads", 4, "--out", "b", "--family", "alpha", "--json")
     assert (ran.json["family"], ran.json["warnings"]) == ("alpha", ran.json["warnings"][:1])
+
+
+def test_normed_queries_and_keys_say_why_they_are_not_compressed(tmp_path, toy_folder, pixart):
+    normed = Original(caption_channels=16, input_size=32, scale=0.5, qk_norm=True)
+    torch.save(normed.state_dict(), tmp_path / "x.pth")
+    words = ("models", "convert", "x.pth", "--out", "out", "--num-heads", 4, "--parts", toy_folder)
+    wrong = pixart(*words, "--kv-compression", "conv:2:2-3")
+    assert (wrong.code, "holds no convolutions that compress" in wrong.err) == (2, True)
+    ran = pixart(*words)
+    assert ran.code == 0
+    assert "no KV compression, queries and keys are normed" in ran.err
+    drawing = ("gen", "a red sun", "-m", "out/", "-o", "x.png", "--kv-compression")
+    refused = pixart(*drawing, 2)
+    assert refused.code == 2
+    assert "norm queries and keys and were trained without compression" in refused.err
+    assert pixart(*drawing, "auto").code == 0

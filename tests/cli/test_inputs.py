@@ -178,3 +178,31 @@ def test_the_networks_draw_with_both_and_again(shell, toy_folder, lora, tmp_path
     assert refused.returncode == 4
     assert b"match nothing in this model: down_blocks.0.lora_A.weight" in refused.stderr
     assert not (tmp_path / "y.png").exists()
+
+
+@pytest.fixture
+def hub(lora, monkeypatch):
+    """The LoRA as owner/ink on the loopback."""
+    from tests.loopback_hub import go_online, serving
+
+    with serving({"owner/ink": {"pytorch_lora_weights.safetensors": lora.read_bytes()}}) as hub:
+        go_online(monkeypatch, hub.address)
+        yield hub
+
+
+def test_a_lora_of_the_hub_is_fetched_once_agreed_to(pixart, hub, lora, tmp_path):
+    words = ("gen", "sun", *SMALL, "--lora", "owner/ink:0.5")
+    ran = pixart(*words, "-o", "x.png")
+    assert (ran.code, hub.asked) == (3, [])
+    assert "--yes to download it" in ran.err
+    assert pixart(*words, "-o", "x.png", "--yes", "--offline").code == 3
+    assert pixart(*words, "-o", "x.png", "--yes", "--dry-run").code == 3
+    assert hub.asked == []
+    ran = pixart(*words, "-o", "x.png", "--yes")
+    assert (ran.code, ran.out) == (0, "x.png\n")
+    assert "the LoRA owner/ink is not on this machine: " in ran.err
+    assert read_record(tmp_path / "x.png").request.lora == f"{sha256(lora)}:0.5"
+    assert hub.fetched("pytorch_lora") == 1
+    assert pixart(*words, "-o", "y.png").code == 0
+    assert hub.fetched("pytorch_lora") == 1
+    assert pixart("replay", "x.png").code == 0

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from pixart_cli.core.catalog import (
-    COMPONENTS,
     NATIVE_SIZES,
-    SHARED,
     catalog,
     default_model,
     family_row,
@@ -19,14 +17,17 @@ from pixart_cli.core.catalog import (
     is_folder,
     spec_of_folder,
 )
+from pixart_cli.core.components import COMPONENTS, SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY
+from pixart_cli.core.resolution import choose_bin
 
 NAMES = ["mini", "sigma-256", "sigma-512", "sigma-1024", "sigma-2k", "alpha-512", "alpha-1024", "lcm", "dmd"]
+PEERS = ["sdxl", "cascade"]
 
 
 def test_the_models_pixart_knows() -> None:
-    assert list(catalog()) == NAMES
+    assert list(catalog()) == NAMES + PEERS
     assert [name for name, spec in catalog().items() if spec.built_in] == ["mini"]
 
 
@@ -36,15 +37,24 @@ def test_every_row_is_sound(name: str) -> None:
     assert spec.native in NATIVE_SIZES
     assert spec.transformer_config["sample_size"] == spec.native // 8
     assert spec.transformer_config["interpolation_scale"] == spec.native / 512
+    assert set(spec.parts) == (set() if spec.built_in else set(COMPONENTS))
+
+
+@pytest.mark.parametrize("name", NAMES + PEERS)
+def test_the_defaults_of_every_row_can_be_asked_for(name: str) -> None:
+    spec = get_model(name)
     assert BY_KEY["steps"].check(spec.default_steps) == spec.default_steps
     assert BY_KEY["guidance"].check(spec.default_guidance) == spec.default_guidance
     assert BY_KEY["scheduler"].check(spec.default_scheduler) == spec.default_scheduler
     assert len(spec.timesteps) in (0, spec.default_steps)
-    assert set(spec.parts) == (set() if spec.built_in else set(COMPONENTS))
+    assert set(spec.parts) == (set() if spec.built_in else set(spec.components))
+    assert spec.is_peer == (name in PEERS)
 
 
 def test_only_alpha_at_1024_is_told_size_and_shape() -> None:
-    told = {name for name, spec in catalog().items() if spec.transformer_config["use_additional_conditions"]}
+    told = {
+        name for name, spec in catalog().items() if spec.transformer_config.get("use_additional_conditions")
+    }
     assert told == {"alpha-1024", "lcm"}
 
 
@@ -132,6 +142,12 @@ def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
     assert (spec.default_steps, spec.default_guidance, spec.default_scheduler) == (20, 4.5, "dpm++")
 
 
+def test_a_folder_at_4096_has_its_shapes(tmp_path: Path) -> None:
+    spec = spec_of_folder(model_folder(tmp_path, {"sample_size": 512, "interpolation_scale": 8}))
+    found = choose_bin(3840, 2160, spec.native)
+    assert (spec.native, found.width, found.height) == (4096, 5376, 3072)
+
+
 def test_a_folder_of_the_older_kind_and_of_a_short_tokenizer(tmp_path: Path) -> None:
     alpha = model_folder(tmp_path, {"sample_size": 128}, {"_class_name": "PixArtAlphaPipeline"})
     assert (spec_of_folder(alpha).family, spec_of_folder(alpha).max_tokens) == ("alpha", 120)
@@ -198,6 +214,13 @@ def test_a_folder_says_what_compression_it_was_trained_with(
 ) -> None:
     folder = model_folder(tmp_path, {"sample_size": 64, "kv_compression": compression})
     assert spec_of_folder(folder).kv_ratio == ratio
+    assert not spec_of_folder(folder).qk_norm
+
+
+def test_a_folder_says_whether_queries_and_keys_are_normed(tmp_path: Path) -> None:
+    compression = {"sampling": "conv", "ratio": 1, "layers": [], "qk_norm": True}
+    folder = model_folder(tmp_path, {"sample_size": 64, "kv_compression": compression})
+    assert (spec_of_folder(folder).kv_ratio, spec_of_folder(folder).qk_norm) == (1, True)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

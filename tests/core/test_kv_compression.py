@@ -45,6 +45,15 @@ def test_too_coarse_a_ratio_names_the_most() -> None:
     assert error.hint == "The most for its size is 4."
 
 
+def test_weights_that_norm_queries_and_keys_say_why_they_cannot() -> None:
+    normed = dataclasses.replace(get_model("mini"), qk_norm=True)
+    for value in ("off", "auto"):
+        check_kv_compression(value, normed)
+    error = refusal("2", qk_norm=True)
+    assert "norm queries and keys" in error.hint
+    check_kv_compression("2", dataclasses.replace(normed, kv_ratio=2))
+
+
 def test_weights_trained_with_a_ratio_keep_it() -> None:
     trained = dataclasses.replace(get_model("mini"), kv_ratio=2)
     for value in ("off", "auto", "2"):

@@ -153,7 +153,7 @@ def test_every_name_is_there_once_and_can_be_drawn() -> None:
     assert all(size.title and size.group for size in named_sizes())
 
 
-@pytest.mark.parametrize("native", [256, 512, 1024, 2048])
+@pytest.mark.parametrize("native", [*NATIVES, 4096])
 def test_three_screens_are_cut_from_the_widest_bin(native: int) -> None:
     size = parse_size("triple")
     assert (size.width, size.height) == (5760, 1080)
@@ -176,6 +176,12 @@ def test_bins_are_those_of_the_original_code(native: int) -> None:
     assert set(bins(native)) == {(int(height), int(width)) for height, width in table.values()}
     assert len(bins(native)) == (40 if native == 2048 else 33)
     assert all(height % 16 == 0 and width % 16 == 0 for height, width in bins(native))
+
+
+def test_bins_at_4096_are_ours_and_doubles() -> None:
+    assert bins(4096) == tuple((2 * height, 2 * width) for height, width in bins(2048))
+    assert choose_bin(3840, 2160, 4096).crop == choose_bin(3840, 2160, 2048).crop
+    assert (choose_bin(4096, 4096, 4096).width, choose_bin(3840, 2160, 4096).width) == (4096, 5376)
 
 
 def test_other_native_sizes_have_no_bins() -> None:
@@ -206,7 +212,7 @@ def test_the_bin_of_common_sizes(text: str, native: int, expected: tuple[int, in
     assert chosen.crop == pytest.approx(crop, abs=6e-4)
 
 
-@given(st.integers(16, 9000), st.integers(16, 9000), st.sampled_from(NATIVES))
+@given(st.integers(16, 9000), st.integers(16, 9000), st.sampled_from((*NATIVES, 4096)))
 def test_no_bin_loses_less(width: int, height: int, native: int) -> None:
     chosen = choose_bin(width, height, native)
     for other_height, other_width in bins(native):

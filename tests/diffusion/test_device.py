@@ -9,7 +9,7 @@ import pytest
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
-from pixart_cli.diffusion.device import RUNGS, Accelerator, Machine, plan
+from pixart_cli.diffusion.device import RUNGS, Accelerator, Facts, Machine, plan
 from pixart_cli.diffusion.estimate import estimate
 
 GIB = 1 << 30
@@ -152,3 +152,27 @@ def test_plans_and_weights_are_known_without_torch():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_small_networks_of_a_folder_are_drawn_in_float32_and_large_ones_are_not():
+    small, large = (Facts(parameters={"text_encoder": count}) for count in (100_000, 4_760_000_000))
+    assert plan(SERVER, SIGMA, 1024, 1024, facts=small).dtype == "float32"
+    assert plan(SERVER, SIGMA, 1024, 1024, facts=large).dtype == "bfloat16"
+
+
+def test_models_that_are_not_pixarts_have_a_ladder_of_their_own():
+    sdxl = catalog()["sdxl"]
+    near = dataclasses.replace(H100, free_bytes=5 * GIB)
+    assert (plan(with_gpu(H100), sdxl, 1024, 1024).rung) == "full, encoder together"
+    first = plan(with_gpu(H100), sdxl, 1024, 1024)
+    second = first.step_down()
+    third = second.step_down()
+    assert [each.words for each in (first, second, third)] == [
+        "all networks stay on the device",
+        "each network is on the device only while it works",
+        "the weights pass through the device block by block; slow, but it fits",
+    ]
+    assert (third.step_down(), second.tried) == (None, ("full, encoder together",))
+    assert plan(with_gpu(near), sdxl, 1024, 1024).offload == "low"
+    assert plan(with_gpu(T4), sdxl, 1024, 1024).dtype == "float16"
+    assert plan(with_gpu(T4), catalog()["cascade"], 1024, 1024).dtype == "float32"

@@ -3,10 +3,14 @@
 import pytest
 
 from pixart_cli.core.catalog import catalog
+from pixart_cli.core.components import networks_of
 from pixart_cli.core.refine import plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
+    NOTHING,
+    PEER_RUNGS,
     RUNGS,
+    Facts,
     decode_bytes,
     delivered_bytes,
     estimate,
@@ -82,3 +86,41 @@ def test_windows_are_counted_as_they_are_drawn():
         for each in plan_passes("auto", spec, choose_bin(*size, 1024), *size):
             drawn = [len(starts(side // 8, 128, 0.3)) for side in (each.width, each.height)]
             assert windows(each, 1024) == drawn[0] * drawn[1]
+
+
+def test_the_real_size_of_an_encoder_counts():
+    spec = catalog()["sigma-1024"]
+    small = Facts(parameters={"text_encoder": 123_000_000, "transformer": 610_000_000, "vae": 84_000_000})
+    whole, less = (
+        estimate(spec, 1024, 1024, "float32", facts=facts).peak_bytes for facts in (NOTHING, small)
+    )
+    assert less["full", "whole"] < whole["full", "whole"] / 4
+    assert (
+        whole["full", "whole"]
+        == estimate(
+            spec, 1024, 1024, "float32", facts=Facts(parameters={"text_encoder": 4_760_000_000})
+        ).peak_bytes["full", "whole"]
+    )
+
+
+def test_an_init_image_is_encoded_and_saves_steps():
+    spec = catalog()["sigma-1024"]
+    plain, all_anew, half = (
+        estimate(spec, 1024, 1024, "float32", facts=Facts(strength=strength)).flops
+        for strength in (None, 1.0, 0.5)
+    )
+    # Half a decode of 10 TFLOP; half of 20 guided steps of 13.3.
+    assert all_anew - plain == pytest.approx(5e12, rel=0.1)
+    assert all_anew - half == pytest.approx(133e12, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["sdxl", "cascade"])
+def test_what_is_not_pixarts_has_three_rungs(name):
+    spec = catalog()[name]
+    peaks = estimate(spec, 1024, 1024, "bfloat16").peak_bytes
+    assert tuple(peaks) == PEER_RUNGS
+    assert sorted(peaks.values(), reverse=True) == list(peaks.values())
+    tiny = Facts(parameters=dict.fromkeys(networks_of(spec.family), 1000))
+    toy = estimate(spec, 1024, 1024, "bfloat16", facts=tiny).peak_bytes
+    assert toy["full", "together"] < peaks["low", "together"]
+    assert estimate(spec, 1024, 1024, "bfloat16").flops > 1e14

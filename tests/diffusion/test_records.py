@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from pixart_cli.core.catalog import COMPONENTS
+from pixart_cli.core.components import COMPONENTS
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import state_dir
 from pixart_cli.diffusion.records import (

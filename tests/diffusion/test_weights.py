@@ -7,8 +7,10 @@ import pytest
 
 from pixart_cli.core.catalog import catalog
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.cached_parts import found_files
+from pixart_cli.diffusion.part_files import weight_files
 from pixart_cli.diffusion.records import HubFile, Record, write_record
-from pixart_cli.diffusion.weights import found_files, installed_models, locate, weight_files
+from pixart_cli.diffusion.weights import installed_models, locate
 from tests.loopback_hub import lay, toy_repos
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -114,3 +114,15 @@ def test_a_folder_that_is_gone_is_told_before_torch_ends_the_process(tmp_path, m
     with pytest.raises(PixartError, match="the folder pixart was started in cannot be used") as caught:
         doctor.examine()
     assert caught.value.code == "disk"
+
+
+def test_the_cache_folder_is_listed_with_its_size(own_folders):
+    def cache():
+        return next(finding for finding in doctor.examine() if finding.subject == "cache")
+
+    folder = own_folders / "cache"
+    assert (cache().state, cache().text) == ("ok", f"{folder}, 0.0 MB")
+    (folder / "embeds").mkdir(parents=True)
+    (folder / "embeds" / "x").write_bytes(bytes(2_500_000))
+    (folder / "gone").symlink_to("nowhere")
+    assert cache().text == f"{folder}, 2.5 MB"

@@ -1,0 +1,47 @@
+"""What can be asked of a model that is not PixArt's, and of PixArt's that only the others can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pixart_cli.core import kv_compression, refine
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.fields import SCHEDULERS
+
+if TYPE_CHECKING:
+    from pixart_cli.core.catalog import ModelSpec
+
+_ONE_STEP: Final = "lcm"
+_WUERSTCHEN: Final = "wuerstchen"
+
+
+def schedulers_of(spec: ModelSpec) -> tuple[str, ...]:
+    """The sampling rules that the weights of `spec` can be drawn with."""
+    if spec.family == "cascade":
+        return (_WUERSTCHEN,)
+    without = {_WUERSTCHEN, _ONE_STEP} if spec.is_peer else {_WUERSTCHEN}
+    return tuple(name for name in SCHEDULERS if name not in without)
+
+
+def check_for_model(values: Mapping[str, Any], spec: ModelSpec, *, lora: bool, init_image: bool) -> None:
+    """Refuse what `spec` cannot do; `values` are settings.
+
+    Raises:
+        PixartError: "request-invalid" saying what it can do.
+    """
+    scheduler = values["scheduler"]
+    if scheduler is not None and scheduler not in schedulers_of(spec):
+        what = f"{spec.name} cannot be drawn with scheduler {scheduler}"
+        raise PixartError("request-invalid", what, f"It can with {', '.join(schedulers_of(spec))}.")
+    if not spec.is_peer:
+        return
+    asked = {
+        "--lora": lora,
+        "--init-image": init_image,
+        "--direct": values["refine"] == refine.DIRECT,
+        "--kv-compression": values["kv_compression"] not in (kv_compression.OFF, kv_compression.AUTO),
+    }
+    for option in (option for option, there in asked.items() if there):
+        what = f"{option} is for PixArt's networks; {spec.name} is {spec.title}"
+        raise PixartError("request-invalid", what, f"Leave {option} out, or choose another model.")
