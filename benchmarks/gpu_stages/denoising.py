@@ -63,9 +63,7 @@ def compiled(record: Record, bench: Bench) -> dict[str, Any]:
         predict = Forward(bench.transformer, bench.embeds, NOTHING, compiled=through)
         return [predict(bench.latents, timestep) for timestep in bench.timesteps[:STEPS]]
 
-    return before_and_after(
-        record, lambda: ours(through=False), lambda: ours(through=True), lambda: None
-    )
+    return before_and_after(record, lambda: ours(through=False), lambda: ours(through=True), lambda: None)
 
 
 def diffusers_compiled(record: Record, bench: Bench) -> dict[str, Any]:

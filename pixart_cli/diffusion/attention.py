@@ -97,7 +97,7 @@ def fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> bo
         return queries.device.type == "cpu"
     from torch.backends import cuda
 
-    told = cuda.SDPAParams(queries, keys, values, None, 0.0, False, False)  # noqa: FBT003
+    told = cuda.SDPAParams(queries, keys, values, None, 0.0, False, False)
     return cuda.can_use_flash_attention(told) or cuda.can_use_efficient_attention(told)
 
 

@@ -218,7 +218,7 @@ def _cross_attention(attn: Attention, hidden_1NC: Tensor, known: TextKeys) -> Te
 @cache
 def compiled_block() -> Callable[..., Tensor]:
     """:func:`run_block` through torch's compiler, the same code for all blocks; other rounding."""
-    return torch.compile(run_block)  # type: ignore[no-any-return]
+    return torch.compile(run_block)
 
 
 def positions(embed: PatchEmbed, grid: Grid, device: torch.device) -> Tensor:
