@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
+
+# Beside others, a process that takes every core slows all of them down; said before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no fault of the code: no test may fail for the time it took.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # What runs in a shell's background, or under nohup, ignores these, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,6 +32,13 @@ def mini(
     ] = None,
     threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Processor threads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="What chance starts from.")] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Processes that draw the pictures.")
+    ] = 1,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", metavar="M", min=0.1, help="For a GPU: large batches, for this long."),
+    ] = None,
 ) -> None:
     """Train mini. Stop it at any time: the same command goes on where it was.
 
@@ -41,9 +48,12 @@ def mini(
     """
     printer = door_of(context).printer
     from pixart_cli.features.train.mini import train_mini
-    from pixart_cli.features.train.recipe import MiniRecipe
+    from pixart_cli.features.train.recipe import MiniRecipe, gpu_recipe
 
-    recipe = MiniRecipe(seed=seed, start=start, threads=threads)
+    if minutes is None:
+        recipe = MiniRecipe(seed=seed, start=start, threads=threads, workers=workers)
+    else:
+        recipe = gpu_recipe(minutes, seed=seed, start=start, workers=workers)
     train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
     printer.path(out)
 

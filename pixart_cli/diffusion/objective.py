@@ -60,7 +60,8 @@ def velocity_weight(alpha_bar: Tensor, timesteps: Tensor) -> Tensor:
 
 def sample_timesteps(count: int, generator: torch.Generator, end: int = NUM_TRAIN_TIMESTEPS) -> Tensor:
     """`count` timesteps below `end`, spread evenly: one random shift of an even grid, so that every batch
-    holds all noise levels (arXiv 2107.00630, appendix I.1).
+    holds all noise levels (arXiv 2107.00630, appendix I.1). On the device of `generator`.
     """
-    grid = (torch.rand(1, generator=generator) + torch.arange(count)) / count
+    device = generator.device
+    grid = (torch.rand(1, generator=generator, device=device) + torch.arange(count, device=device)) / count
     return (grid * end).long().clamp(0, end - 1)

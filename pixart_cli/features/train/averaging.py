@@ -41,9 +41,10 @@ def start_as_average(vae: AutoencoderKL) -> None:
     for module in (*encoder.modules(), *decoder.modules()):
         _quieten(module)
     _enter(encoder.conv_in, AXES)
-    _enter(decoder.conv_in, torch.eye(4)[:3] / GAIN)
+    channels = vae.config["latent_channels"]
+    _enter(decoder.conv_in, torch.eye(channels)[:3] / GAIN)
     _leave(encoder.conv_out, torch.eye(3), GAIN * _scale_before(encoder))
-    _bias(encoder.conv_out)[4:] = LOG_VARIANCE
+    _bias(encoder.conv_out)[channels:] = LOG_VARIANCE
     _leave(decoder.conv_out, AXES.T, _scale_before(decoder))
     for convolution in (vae.quant_conv, vae.post_quant_conv):
         nn.init.dirac_(convolution.weight)

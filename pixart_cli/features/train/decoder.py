@@ -10,35 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pixart_cli.diffusion.objective import add_noise, alphas_cumprod
-from pixart_cli.features.train.autoencoder import Crops, count_and_side, reconstruction_loss, to_tensor
-from pixart_cli.features.train.caption import write_caption
-from pixart_cli.features.train.denoiser import Bucket, picture_of, predict, training_scene
+from pixart_cli.features.train.autoencoder import Crops, count_and_side, reconstruction_loss
+from pixart_cli.features.train.denoiser import Bucket, predict
 from pixart_cli.features.train.precision import mixed_precision
-from pixart_cli.features.train.store import stored
-from pixart_cli.features.train.team import Team
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
-Denoise = Callable[[Tensor, Sequence[str], Tensor], Tensor]
-# (until this step, crops a step, side in latents), larger ones last: GroupNorm and the attention in the
-# middle see the whole picture when they draw.
-DECODER_CROPS: Crops = ((2600, 12, 16), (3000, 4, 28))
+Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # noised latents, caption ids, timesteps
+# As CROPS, sides in latents: larger ones last, since GroupNorm and the attention in the middle see the whole
+# picture when they draw.
+DECODER_CROPS: Crops = ((0.8, 12, 16), (1.0, 4, 28))
 CLEAN_SHARE = 0.3
 MOST_NOISE = 400  # σ/α = 2: beyond it the transformer draws another picture
 DENOISING_STEPS = 4
 STRAY_NOISE = 0.12
 _TRIES = 2
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -76,60 +72,63 @@ def _roots(schedule: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     return alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
 
 
-def rough_bucket(bucket: Bucket, count: int, seed: int, path: Path, denoise: Denoise) -> Bucket:
-    """The first `count` pictures of `bucket` as the transformer leaves them, from `path` or made and saved.
+def rough_bucket(bucket: Bucket, count: int, seed: int, denoise: Denoise) -> Bucket:
+    """The first `count` pictures of `bucket` as the transformer leaves them.
 
     CLEAN_SHARE of them are as the encoder gave them; the others were noised up to MOST_NOISE and denoised.
     """
-    schedule, end = alphas_cumprod(), min(MOST_NOISE, bucket.timesteps_end)
-
-    def make(rows: range) -> np.ndarray:
-        rng = Random(f"{seed} rough {bucket.indices[rows.start]} {bucket.width}x{bucket.height}")
-        latents = torch.from_numpy(np.array(bucket.latents[rows.start : rows.stop])).float()
-        texts = [write_caption(training_scene(bucket.indices[row], seed), rng).text for row in rows]
-        timesteps = torch.tensor([rng.randrange(DENOISING_STEPS, end) for _ in rows])
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(rng.getrandbits(62)))
-        rough = denoise(add_noise(latents, noise, schedule[timesteps]), texts, timesteps).cpu()
-        clean = torch.tensor([rng.random() < CLEAN_SHARE for _ in rows]).view(-1, 1, 1, 1)
-        return np.asarray(torch.where(clean, latents, rough).half().numpy())
-
-    shape = (count, *bucket.latents.shape[1:])
-    return Bucket(
-        bucket.width, bucket.height, bucket.indices[:count], stored(path, shape, make), bucket.close
-    )
-
-
-def crops_of_step(buckets: Sequence[Bucket], step: int, seed: int, team: Team) -> Crop:
-    """This process's crops of one step, of one bucket; a function of the step alone."""
-    count, side = count_and_side(DECODER_CROPS, step)
-    rng = Random(team.chance(f"{seed} decoder {step}"))
-    bucket = rng.choices(buckets, weights=[len(b.indices) for b in buckets])[0]
-    side = min(side, *bucket.latents.shape[-2:])
-    pixels, latents = zip(*(_crop(bucket, side, seed, rng) for _ in range(team.share(count))), strict=True)
-    return Crop(torch.cat(pixels), torch.stack(latents))
+    device, end = bucket.latents.device, min(MOST_NOISE, bucket.timesteps_end)
+    schedule = alphas_cumprod().to(device)
+    part = bucket.gallery.part
+    chance = Random(f"{seed} rough {part.indices[0]} {part.width}x{part.height}")
+    generator = torch.Generator(device).manual_seed(chance.getrandbits(62))
+    rough = []
+    for start in range(0, count, _AT_ONCE):
+        rows = slice(start, min(start + _AT_ONCE, count))
+        latents = bucket.latents[rows].float()
+        ids = bucket.gallery.ids[rows, 0].long()
+        timesteps = torch.randint(DENOISING_STEPS, end, (len(latents),), generator=generator, device=device)
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        left = denoise(add_noise(latents, noise, schedule[timesteps]), ids, timesteps)
+        clean = torch.rand(len(latents), 1, 1, 1, generator=generator, device=device) < CLEAN_SHARE
+        rough.append(torch.where(clean, latents, left).half())
+    return Bucket(bucket.gallery, torch.cat(rough))
 
 
-def _crop(bucket: Bucket, side: int, seed: int, rng: Random) -> tuple[Tensor, Tensor]:
-    """One crop of one picture: the liveliest of a few places, since most of a poster is plain."""
-    row = rng.randrange(len(bucket.indices))
-    rough = torch.from_numpy(np.array(bucket.latents[row])).float()
-    height, width = rough.shape[-2:]
-    places = [(rng.randint(0, height - side), rng.randint(0, width - side)) for _ in range(_TRIES)]
-    y, x = max(
-        places, key=lambda p: float(rough[:, p[0] : p[0] + side, p[1] : p[1] + side].var(dim=(1, 2)).sum())
-    )
-    drawn = picture_of(bucket, row, seed).crop((8 * x, 8 * y, 8 * (x + side), 8 * (y + side)))
-    return to_tensor([drawn]), rough[:, y : y + side, x : x + side]
+def crops_of_step(buckets: Sequence[Bucket], schedule: Crops, progress: float, chance: str) -> Crop:
+    """The crops of one step, of one bucket: of a few places each the liveliest, since most of a poster is
+    plain. A function of `chance` alone.
+    """
+    count, side = count_and_side(schedule, progress)
+    rng = Random(chance)
+    bucket = rng.choices(buckets, weights=[b.gallery.part.share for b in buckets])[0]
+    device, (pictures, _, height, width) = bucket.latents.device, bucket.latents.shape
+    generator = torch.Generator(device).manual_seed(rng.getrandbits(62))
+    side = min(side, height, width)
+
+    def pick(end: int, *shape: int) -> Tensor:
+        return torch.randint(end, shape, generator=generator, device=device)
+
+    rows = pick(pictures, count, 1)
+    tops, lefts = (pick(end - side + 1, count, _TRIES) for end in (height, width))
+    span = torch.arange(side, device=device)
+    down, across = tops[..., None, None] + span[:, None], lefts[..., None, None] + span
+    tried = bucket.latents[rows[..., None, None], :, down, across].float()  # (B, TRIES, s, s, C)
+    best = tried.var(dim=(2, 3)).sum(dim=-1).argmax(dim=1, keepdim=True)
+    row, top, left = rows[:, 0], tops.gather(1, best)[:, 0], lefts.gather(1, best)[:, 0]
+    latents = tried[torch.arange(count, device=device), best[:, 0]].permute(0, 3, 1, 2)
+    pixels = bucket.gallery.crops(row, 8 * top, 8 * left, (8 * side, 8 * side))
+    return Crop(pixels, latents)
 
 
 def decoder_loss(
     vae: AutoencoderKL, scale: float, crop: Crop, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The decoder's error on `crop`, with a little more noise on some of the latents, from none upwards."""
-    device = next(vae.decoder.parameters()).device
-    stray = STRAY_NOISE * torch.rand(len(crop.latents), 1, 1, 1, generator=generator)
-    latents = crop.latents + stray * torch.randn(crop.latents.shape, generator=generator)
+    device, shape = generator.device, crop.latents.shape
+    stray = STRAY_NOISE * torch.rand(shape[0], 1, 1, 1, generator=generator, device=device)
+    latents = crop.latents + stray * torch.randn(shape, generator=generator, device=device)
     with mixed_precision(device):
-        decoded = vae.decode((latents / scale).to(device, memory_format=torch.channels_last)).sample
-    loss, psnr = reconstruction_loss(decoded.float(), crop.pixels.to(device))
+        decoded = vae.decode((latents / scale).contiguous(memory_format=torch.channels_last)).sample
+    loss, psnr = reconstruction_loss(decoded.float(), crop.pixels)
     return loss, {"psnr": psnr}

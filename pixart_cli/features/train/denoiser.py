@@ -1,20 +1,16 @@
-"""Stage three: the transformer learns to draw, first small pictures, then at full size.
-
-Latents are drawn and encoded once per size; captions are written anew each time a picture is seen.
-"""
+"""Stage three: the transformer learns to draw, first small pictures, then at full size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
 
@@ -26,36 +22,32 @@ from pixart_cli.diffusion.objective import (
     velocity,
     velocity_weight,
 )
-from pixart_cli.features.train.autoencoder import to_tensor
-from pixart_cli.features.train.caption import write_caption
-from pixart_cli.features.train.close_ups import close_up
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.landmarks import Landmarks, landmarks
+from pixart_cli.features.train.autoencoder import LATENT_CHANNELS
+from pixart_cli.features.train.language import END, PAD
 from pixart_cli.features.train.precision import mixed_precision
-from pixart_cli.features.train.scene import Scene, sample_scene
 from pixart_cli.features.train.store import stored
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from PIL import Image
+
+    from pixart_cli.features.train.gallery import Gallery
 
 HEADS, HEAD_DIM, LAYERS = 8, 32, 6
 CAPTION_DROPOUT = 0.1
 CLOSE_TIMESTEPS = 300  # σ/α = 1.2: more than any refining pass starts from
+CAPTIONS_GAIN = 2.0
+CROSS_GAIN = 0.1
+_AT_ONCE = 64  # pictures encoded together
 
 
-def build_transformer(caption_width: int) -> PixArtTransformer2DModel:
-    """The network, untrained: 6 blocks of 8 heads x 32, 7.0 M parameters, positions of a 256-pixel model.
-
-    diffusers' constructor leaves the cross-attention output and the last layer random; PixArt starts
-    them at zero (PixArt-sigma `PixArtMS.initialize_weights`), so that is done here.
-    """
+def build_transformer(caption_width: int, device: torch.device) -> PixArtTransformer2DModel:
+    """The network, untrained: 6 blocks of 8 heads x 32, 7.0 M parameters, positions of a 256-pixel model."""
     width = HEADS * HEAD_DIM
     model = PixArtTransformer2DModel(
         num_attention_heads=HEADS,
         attention_head_dim=HEAD_DIM,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         num_layers=LAYERS,
         cross_attention_dim=width,
         caption_channels=caption_width,
@@ -63,88 +55,78 @@ def build_transformer(caption_width: int) -> PixArtTransformer2DModel:
         interpolation_scale=0.5,
         use_additional_conditions=False,
     )
+    start_denoiser(model)
+    # Plain products: on a CPU a step takes 0.73 times as long as with PyTorch's fused attention, whose
+    # backward pass is slow there. What is saved does not name a processor.
+    model.set_attn_processor(AttnProcessor() if device.type == "cpu" else AttnProcessor2_0())
+    return model.to(device)
+
+
+@torch.no_grad()
+def start_denoiser(model: PixArtTransformer2DModel) -> None:
+    """Begin as the authors do: even linear layers, a last layer of zero (PixArt-sigma `initialize_weights`).
+
+    The cross-attention's way out, which is zero there, starts faint here, and captions come in at about unit
+    size: started at zero with faint captions, half of the cross-attentions of so small a network stay idle.
+    """
     for block in model.transformer_blocks:
-        nn.init.zeros_(block.attn2.to_out[0].weight)
-        nn.init.zeros_(block.attn2.to_out[0].bias)
+        for layer in (m for m in block.modules() if isinstance(m, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        block.attn2.to_out[0].weight.mul_(CROSS_GAIN)
+    for layer in (model.caption_projection.linear_1, model.caption_projection.linear_2):
+        nn.init.xavier_uniform_(layer.weight)
+    model.caption_projection.linear_2.weight.mul_(CAPTIONS_GAIN)
     nn.init.zeros_(model.proj_out.weight)
     nn.init.zeros_(model.proj_out.bias)
-    # Plain products: a step takes 0.73 times as long as with PyTorch's fused attention on a CPU, whose
-    # backward pass is slow. What is saved does not name a processor.
-    model.set_attn_processor(AttnProcessor())
-    return model
-
-
-@lru_cache(maxsize=200_000)
-def training_scene(index: int, seed: int) -> Scene:
-    """The scene of training picture `index`."""
-    return sample_scene(Random(f"{seed} scene {index}"))
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Encoded pictures of one size: `latents` (N, 4, H/8, W/8), the posterior's means, scaled.
+    """A gallery, encoded: `latents` (N, C, H/8, W/8) are the posterior's means, scaled, on its device.
 
-    `close` ones are parts of larger pictures. They are learned at low noise only, for drawing detail into
-    enlarged pictures: what a picture is composed of is no business of its parts.
+    Close-ups are learned at low noise only, for drawing detail into enlarged pictures: what a picture is
+    composed of is no business of its parts.
     """
 
-    width: int
-    height: int
-    indices: range
-    latents: np.ndarray
-    close: bool = False
+    gallery: Gallery
+    latents: Tensor
 
     @property
     def timesteps_end(self) -> int:
         """The noise levels to learn are below this timestep."""
-        return CLOSE_TIMESTEPS if self.close else NUM_TRAIN_TIMESTEPS
-
-    def marks(self, row: int, seed: int) -> Landmarks:
-        """What stands where in the picture of `row`."""
-        index = self.indices[row]
-        return landmarks(training_scene(index, seed), self.width, self.height, index)
+        return CLOSE_TIMESTEPS if self.gallery.part.close else NUM_TRAIN_TIMESTEPS
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 4, h, w), their captions (some dropped to ""), the generator for the step's noise.
-
-    `marks` is empty for close-ups.
+    """Latents (B, C, h, w), captions (B, T) as token ids with their mask (some dropped to "" alone), the
+    landmarks of the pictures, the generator for the step's noise and the end of its timesteps.
     """
 
     latents: Tensor
-    texts: list[str]
+    ids: Tensor
+    mask: Tensor
+    said: Tensor
+    counts: Tensor
     generator: torch.Generator
-    timesteps_end: int = NUM_TRAIN_TIMESTEPS
-    marks: Sequence[Landmarks] = ()
+    timesteps_end: int
 
 
-def encode_bucket(
-    vae: AutoencoderKL,
-    scale: float,
-    size: tuple[int, int],
-    indices: range,
-    seed: int,
-    path: Path,
-    *,
-    close: bool = False,
-) -> Bucket:
-    """The bucket from `path`, or drawn, encoded and saved there; continues a half-written one."""
-    width, height = size
-    bucket = Bucket(width, height, indices, np.empty(0), close)
+def encode_gallery(vae: AutoencoderKL, scale: float, gallery: Gallery, path: Path) -> Bucket:
+    """The gallery's latents from `path`, or encoded and saved there; continues a half-written one."""
+    height, width = gallery.pixels.shape[1:3]
+    device = gallery.pixels.device
 
     def make(rows: range) -> np.ndarray:
-        return _encode(vae, to_tensor([picture_of(bucket, row, seed) for row in rows]), scale)
+        row = torch.arange(rows.start, rows.stop, device=device)
+        corner = torch.zeros_like(row)
+        return _encode(vae, gallery.crops(row, corner, corner, (height, width)), scale)
 
-    shape = (len(indices), 4, height // 8, width // 8)
-    return replace(bucket, latents=stored(path, shape, make))
-
-
-def picture_of(bucket: Bucket, row: int, seed: int) -> Image.Image:
-    """The picture behind `row` of `bucket`, drawn again."""
-    index = bucket.indices[row]
-    picture = close_up if bucket.close else draw
-    return picture(training_scene(index, seed), bucket.width, bucket.height, seed=index)
+    shape = (len(gallery.pixels), LATENT_CHANNELS, height // 8, width // 8)
+    whole = torch.from_numpy(np.array(stored(path, shape, make, at_once=_AT_ONCE)))
+    return Bucket(gallery, whole.to(device))
 
 
 @torch.no_grad()
@@ -155,23 +137,42 @@ def _encode(vae: AutoencoderKL, pictures: Tensor, scale: float) -> np.ndarray:
     return np.asarray((posterior.mean.float() * scale).cpu().half().numpy())
 
 
-def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str, seed: int) -> Batch:
+def batch_of_step(buckets: Sequence[Bucket], *, count: int, chance: str) -> Batch:
     """`count` pictures of one bucket; a function of `chance` alone."""
     rng = Random(chance)
-    generator = torch.Generator().manual_seed(rng.getrandbits(62))
-    bucket = rng.choices(buckets, weights=[len(b.indices) for b in buckets])[0]
-    rows = [rng.randrange(len(bucket.indices)) for _ in range(count)]
-    latents = torch.from_numpy(np.stack([bucket.latents[r] for r in rows])).float()
-    scenes = [training_scene(bucket.indices[r], seed) for r in rows]
-    texts = ["" if rng.random() < CAPTION_DROPOUT else write_caption(scene, rng).text for scene in scenes]
-    marks = () if bucket.close else [bucket.marks(r, seed) for r in rows]
-    return Batch(latents, texts, generator, bucket.timesteps_end, marks)
+    bucket = rng.choices(buckets, weights=[b.gallery.part.share for b in buckets])[0]
+    device, gallery = bucket.latents.device, bucket.gallery
+    generator = torch.Generator(device).manual_seed(rng.getrandbits(62))
+
+    def pick(end: int) -> Tensor:
+        return torch.randint(end, (count,), generator=generator, device=device)
+
+    rows = pick(len(bucket.latents))
+    ids = gallery.ids[rows, pick(gallery.ids.shape[1])].long()
+    dropped = torch.rand(count, 1, generator=generator, device=device) < CAPTION_DROPOUT
+    ids = torch.where(dropped, no_caption(ids), ids)
+    return Batch(
+        latents=bucket.latents[rows].float(),
+        ids=ids,
+        mask=(ids != PAD).long(),
+        said=gallery.said[rows],
+        counts=gallery.counts[rows],
+        generator=generator,
+        timesteps_end=bucket.timesteps_end,
+    )
+
+
+def no_caption(ids: Tensor) -> Tensor:
+    """The ids of "" in the shape of `ids` (B, T)."""
+    empty = torch.full_like(ids, PAD)
+    empty[:, 0] = END
+    return empty
 
 
 def predict(
     transformer: PixArtTransformer2DModel, noised: Tensor, states: Tensor, mask: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """The velocity (B, 4, h, w) that `transformer` sees in `noised`, in float32."""
+    """The velocity (B, C, h, w) that `transformer` sees in `noised`, in float32."""
     velocities: Tensor = transformer(
         noised,
         encoder_hidden_states=states,
@@ -188,7 +189,10 @@ class DenoisingLoss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.schedule: Tensor
-        self.register_buffer("schedule", alphas_cumprod())
+        self.weight: Tensor
+        schedule = alphas_cumprod()
+        self.register_buffer("schedule", schedule)
+        self.register_buffer("weight", velocity_weight(schedule, torch.arange(NUM_TRAIN_TIMESTEPS)))
 
     def forward(
         self,
@@ -199,13 +203,13 @@ class DenoisingLoss(nn.Module):
         generator: torch.Generator,
         timesteps_end: int = NUM_TRAIN_TIMESTEPS,
     ) -> Tensor:
-        """Latents (B, 4, h, w); text states (B, T, D) with mask (B, T). Gives a scalar."""
-        timesteps = sample_timesteps(len(latents), generator, end=timesteps_end).to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        """Latents (B, C, h, w); text states (B, T, D) with mask (B, T). Gives a scalar."""
+        timesteps = sample_timesteps(len(latents), generator, end=timesteps_end)
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         alpha_bar = self.schedule[timesteps]
         predicted = predict(transformer, add_noise(latents, noise, alpha_bar), states, mask, timesteps)
         wanted = velocity(latents, noise, alpha_bar)
         error = (predicted - wanted).square().mean(dim=(1, 2, 3))
-        weight = velocity_weight(alpha_bar, timesteps)
+        weight = self.weight[timesteps]
         total: Tensor = (weight * error).sum() / weight.sum()
         return total

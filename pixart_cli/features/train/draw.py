@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -79,15 +80,19 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
     radius = 0.18 * unit
     sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.19 * unit, horizon * 0.3), horizon * 0.56))
     spots = [sun]
-    for _ in range(200):
-        if len(spots) == 5:
-            break
-        spot = (rng.uniform(0.12 * unit, w - 0.12 * unit), rng.uniform(0.08 * unit, horizon * 0.72))
-        if all((spot[0] - a) ** 2 + (spot[1] - b) ** 2 > (0.27 * unit) ** 2 for a, b in spots):
-            spots.append(spot)
-    while len(spots) < 5:
-        spots.append((rng.uniform(0.1, 0.9) * w, rng.uniform(0.1, 0.3) * horizon))
+    for least in (0.36, 0.3, 0.25, 0.0):  # as far apart as there is room for
+        for _ in range(60):
+            if len(spots) == 5:
+                return spots
+            spot = (rng.uniform(0.17 * unit, w - 0.17 * unit), rng.uniform(0.1 * unit, horizon * 0.74))
+            if all(_apart(spot, other) > least * unit for other in spots):
+                spots.append(spot)
     return spots
+
+
+def _apart(spot: tuple[float, float], other: tuple[float, float]) -> float:
+    """The distance of two spots, the height counting more: things in the air are wider than tall."""
+    return math.hypot(spot[0] - other[0], 1.5 * (spot[1] - other[1]))
 
 
 def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Random) -> None:
@@ -103,7 +108,7 @@ def _flyers(canvas: Canvas, group: Group, spots: list[tuple[float, float]], rng:
     ink = jitter(rng, group.colour, 4)
     for spot in spots[: group.count]:
         if group.kind == "cloud":
-            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.28, 0.34), ink, rng)
+            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.25, 0.31), ink, rng)
         else:
             draw_bird(canvas, spot, canvas.unit * rng.uniform(0.17, 0.21), ink)
 
@@ -149,7 +154,7 @@ def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:
 
 
 def _shape_size(canvas: Canvas, count: int) -> float:
-    return canvas.unit * (0.32, 0.2, 0.155, 0.165)[count - 1]
+    return canvas.unit * (0.32, 0.2, 0.145, 0.165)[count - 1]
 
 
 def _shape_spots(canvas: Canvas, group: Group, rng: Random) -> list[tuple[float, float]]:

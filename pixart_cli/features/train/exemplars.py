@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from pixart_cli.features.train.canvas import Canvas
 from pixart_cli.features.train.draw import OVERSAMPLING, draw
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 # The sun's disc and a circle have one outline: the question decides which word is meant.
 ALIKE = {"circle": "sun"}
 _PER_KIND = 40
-_PER_LAND = 90
+_PER_LAND = 150
+_BLUR, _GRAIN, _GRAIN_SIDE = (0.6, 1.6), (2.0, 8.0), 4
 _NEIGHBOURS = 5
 
 
@@ -61,7 +63,7 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
     elif kind in ("sun", "moon"):
         (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(0.125, 0.17), ink, rng)
     elif kind == "cloud":
-        draw_cloud(canvas, centre, unit * rng.uniform(0.28, 0.34), ink, rng)
+        draw_cloud(canvas, centre, unit * rng.uniform(0.25, 0.31), ink, rng)
     elif kind == "bird":
         draw_bird(canvas, centre, unit * rng.uniform(0.17, 0.21), ink)
     else:
@@ -83,6 +85,7 @@ def kind_of_outline(outline: Array) -> tuple[str, float]:
 
 def land_features(pixels: Array) -> NDArray[np.float64]:
     """Numbers that tell lands apart: the skyline's shape, and which way edges run below it."""
+    pixels = _smoothed(_smoothed(pixels))
     height, width = pixels.shape[:2]
     unit = min(height, width)
     line = skyline(pixels) * height / unit
@@ -105,19 +108,40 @@ def land_features(pixels: Array) -> NDArray[np.float64]:
     return np.array([*shape, *edges], dtype=np.float64)
 
 
+def _smoothed(pixels: Array) -> Array:
+    """The mean of 3 x 3 pixels around each."""
+    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width = pixels.shape[:2]
+    shifted = [padded[a : a + height, b : b + width] for a in range(3) for b in range(3)]
+    return np.asarray(np.mean(shifted, axis=0), dtype=np.float32)
+
+
+def softened(picture: Image.Image, chance: str) -> Image.Image:
+    """The picture a little blurred and grainy, as networks leave them; anyone still sees what it shows."""
+    rng = Random(chance)
+    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(*_BLUR))), dtype=np.float32)
+    rows, columns = (side // _GRAIN_SIDE + 1 for side in blurred.shape[:2])
+    noise = np.random.default_rng(rng.getrandbits(62)).normal(0.0, rng.uniform(*_GRAIN), (rows, columns, 3))
+    grain = noise.repeat(_GRAIN_SIDE, axis=0).repeat(_GRAIN_SIDE, axis=1)
+    noisy = blurred + grain[: blurred.shape[0], : blurred.shape[1]]
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
 @cache
 def _land_model() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and scale of the features over drawn pictures, and the weights that tell the lands apart."""
     rows: list[NDArray[np.float64]] = []
     lands: list[str] = []
     rng = Random("exemplars of lands")
-    while min((lands.count(land) for land in LANDS), default=0) < _PER_LAND:
+    while min((lands.count(land) for land in LANDS), default=0) < 2 * _PER_LAND:
         scene = sample_scene(rng)
-        if not isinstance(scene, Landscape) or lands.count(scene.land) >= _PER_LAND:
+        if not isinstance(scene, Landscape) or lands.count(scene.land) >= 2 * _PER_LAND:
             continue
         width, height = rng.choice(((256, 256), (336, 192), (208, 304)))
-        rows.append(land_features(to_lab(draw(scene, width, height, seed=rng.getrandbits(32)))))
-        lands.append(scene.land)
+        picture = draw(scene, width, height, seed=rng.getrandbits(32))
+        for seen in (picture, softened(picture, f"land {len(rows)}")):
+            rows.append(land_features(to_lab(seen)))
+            lands.append(scene.land)
     table = np.stack(rows)
     mean, scale = table.mean(axis=0), table.std(axis=0) + 1e-9
     return mean, scale, _discriminant((table - mean) / scale, lands)

@@ -9,13 +9,11 @@ code knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -83,13 +81,6 @@ def token_map(marks: Landmarks, rows: int, columns: int) -> tuple[Array, Array]:
     return said, counts
 
 
-def token_maps(marks: Sequence[Landmarks], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """`token_map` of a batch, as (B, rows * columns, CHANNELS) each."""
-    maps = np.stack([token_map(m, rows, columns) for m in marks])
-    said, counts = torch.from_numpy(maps).flatten(3).transpose(2, 3).unbind(dim=1)
-    return said, counts
-
-
 class LandmarkHead(nn.Module):
     """Reads landmarks from the states of a block while the transformer learns."""
 
@@ -107,18 +98,18 @@ class LandmarkHead(nn.Module):
     def _keep(self, _block: nn.Module, _given: tuple[Tensor, ...], states: Tensor) -> None:
         self._states = states
 
-    def loss(self, marks: Sequence[Landmarks], rows: int, columns: int) -> Tensor:
+    def loss(self, said: Tensor, counts: Tensor) -> Tensor:
         """Squared error per token of what the states watched last say. A scalar.
 
-        Without `marks` it is zero, with gradients: every process of a team averages the same ones.
+        `said` and `counts` are (B, tokens, CHANNELS). Without tokens it is zero, with gradients: every
+        process of a team averages the same ones.
         """
         states, self._states = self._states, None
         if states is None:
             raise RuntimeError("no block was watched since the last loss")
         read = self.read(states).float()
-        if not marks:
+        if not said.shape[1]:
             nothing: Tensor = read.sum() * 0.0
             return nothing
-        said, counts = (part.to(states.device) for part in token_maps(marks, rows, columns))
-        error: Tensor = (counts * (read - said).square()).sum(dim=-1).mean()
+        error: Tensor = (counts.float() * (read - said.float()).square()).sum(dim=-1).mean()
         return error

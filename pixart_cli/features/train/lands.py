@@ -23,14 +23,15 @@ def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow
     if land == "city":
         return _city(canvas, ink, horizon, rng)
     ridges = {"mountains": _peaks, "hills": _waves, "dunes": _crests, "forest": _firs}[land]
-    back = 1 if land == "forest" else rng.randint(1, 2)
+    back = 1 if land == "forest" else rng.randint(1, 3)
     bottom = canvas.height * 0.84
     for i in range(back, -1, -1):
         level = horizon + (bottom - horizon) * (1 - i / (back + 1)) * 0.62
         ridge = ridges(canvas, level, rng)
-        canvas.below(ridge, mix(ink, canvas.ground, 0.22 * i))
+        haze = mix(ink, canvas.ground, 0.24 * i if back < 2 else 0.44 * i / back)
+        canvas.below(ridge, haze)
         if land == "dunes":
-            _lit_side(canvas, ridge, shade(mix(ink, canvas.ground, 0.22 * i), 1.12))
+            _shadows(canvas, ridge, shade(haze, 0.86) if sum(haze) > 200 else shade(haze, 1.16))
     return ridge
 
 
@@ -72,27 +73,32 @@ def _waves(canvas: Canvas, level: float, rng: Random) -> list[float]:
 
 
 def _crests(canvas: Canvas, level: float, rng: Random) -> list[float]:
-    """Dunes: a long rise and a sharp fall."""
+    """Dunes: a long hollow rise to a sharp crest, and a steep fall."""
     length = canvas.unit * rng.uniform(0.75, 1.1)
-    shift, high = rng.uniform(0, length), canvas.unit * rng.uniform(0.1, 0.15)
+    shift, high = rng.uniform(0, length), canvas.unit * rng.uniform(0.11, 0.16)
     ridge = []
     for x in range(canvas.width):
         t = ((x + shift) % length) / length
-        rise = t / 0.68 if t < 0.68 else (1 - t) / 0.32
+        rise = t / _CREST if t < _CREST else (1 - t) / (1 - _CREST)
         ridge.append(level + high * (0.5 - rise**1.7))
     return ridge
 
 
-def _lit_side(canvas: Canvas, ridge: list[float], ink: RGB) -> None:
-    """A lighter face on the sunny side of each crest."""
-    falling = [x for x in range(1, len(ridge) - 1) if ridge[x] <= ridge[x - 1] and ridge[x] < ridge[x + 1]]
-    reach = int(0.34 * canvas.unit)
-    for x in falling:
-        left = max(0, x - reach)
-        edge = [(float(k), ridge[k]) for k in range(left, x + 1, max(1, reach // 24))]
-        canvas.polygon(
-            [*edge, (float(x), ridge[x]), (x - 0.16 * reach, ridge[left] + 0.05 * canvas.unit)], ink
-        )
+_CREST = 0.68
+
+
+def _shadows(canvas: Canvas, ridge: list[float], ink: RGB) -> None:
+    """The far side of each crest, from its top in a bow down to its foot."""
+    tops = [x for x in range(1, len(ridge) - 1) if ridge[x] <= ridge[x - 1] and ridge[x] < ridge[x + 1]]
+    for top in tops:
+        foot = next((x for x in range(top + 1, len(ridge)) if ridge[x] <= ridge[x - 1]), len(ridge))
+        slope = [(float(x), ridge[x]) for x in range(top, foot, max(1, (foot - top) // 24))]
+        span, deep = foot - top, 0.75 * canvas.unit * (1 - _CREST)
+        bow = [
+            (top + span * (1 - t) - 0.5 * span * math.sin(math.pi * t), ridge[top] + deep * (1 - t) ** 0.8)
+            for t in (i / 12 for i in range(13))
+        ]
+        canvas.polygon([*slope, (float(foot - 1), ridge[foot - 1]), *bow], ink)
 
 
 def _firs(canvas: Canvas, level: float, rng: Random) -> list[float]:

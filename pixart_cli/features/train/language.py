@@ -20,7 +20,7 @@ from pixart_cli.features.train.scene import sample_scene
 MAX_TOKENS = 64
 WIDTH = 128
 NEIGHBOURS = (-3, -2, -1, 0, 1, 2, 3)
-PAD = 0
+PAD, END = 0, 1
 
 
 def build_tokenizer() -> T5Tokenizer:
@@ -42,7 +42,7 @@ def build_text_encoder(vocab_size: int) -> T5EncoderModel:
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         pad_token_id=PAD,
-        eos_token_id=1,
+        eos_token_id=END,
         decoder_start_token_id=PAD,
     )
     return T5EncoderModel(config)

@@ -19,16 +19,20 @@ from torch import Tensor, nn
 
 from pixart_cli.features.train.team import Team
 
-LossOfStep = Callable[[int], tuple[Tensor, dict[str, float]]]
+LossOfStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """How long and how fast one stage learns; the rate warms up, then falls as a cosine to a twentieth."""
+    """How long and how fast one stage learns; the rate warms up, then falls as a cosine to a twentieth.
+
+    A stage with `seconds` ends after that many of training, if it has not made its `steps` before.
+    """
 
     name: str
     steps: int
+    seconds: float | None = None
     learning_rate: float
     warmup_steps: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
@@ -37,14 +41,14 @@ class StageSettings:
     ema_decay: float = 0.999
     checkpoint_seconds: float = 90.0
     report_seconds: float = 30.0
+    finite_every: int = 50
 
 
-def learning_rate_at(step: int, settings: StageSettings) -> float:
-    """The learning rate of `step` (counted from 0)."""
+def learning_rate_at(step: int, progress: float, settings: StageSettings) -> float:
+    """The learning rate of `step` (counted from 0), at `progress` 0..1 of the stage."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
+    return settings.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
 class Stage:
@@ -65,14 +69,23 @@ class Stage:
             fused=True,
         )
         self.average = {k: v.detach().clone().float() for k, v in modules.state_dict().items()}
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         if self.path.exists():
             self._restore()
 
     @property
+    def progress(self) -> float:
+        """How much of the stage is done, 0..1: of its steps, or of its seconds where that is more."""
+        settings = self.settings
+        warm = settings.warmup_steps
+        steps = max(0, self.step - warm) / max(1, settings.steps - warm)
+        return min(1.0, max(steps, self.seconds / settings.seconds if settings.seconds else 0.0))
+
+    @property
     def finished(self) -> bool:
-        """Whether every step has been made."""
-        return self.step >= self.settings.steps
+        """Whether every step has been made, or the time is over."""
+        over = self.settings.seconds is not None and self.seconds >= self.settings.seconds
+        return self.step >= self.settings.steps or over
 
     def run(self, loss_of_step: LossOfStep, report: Report) -> None:
         """Make the steps that are left, saving every `checkpoint_seconds`.
@@ -83,25 +96,29 @@ class Stage:
         if self.finished:
             return
         self.modules.train()
-        saved = reported = time.monotonic()
+        figures = self._make_step(loss_of_step)  # not timed: compiling is part of it
+        saved = reported = before = time.monotonic()
         while not self.finished:
             figures = self._make_step(loss_of_step)
             now = time.monotonic()
+            before, self.seconds = now, self.seconds + now - before
             if now - reported >= self.settings.report_seconds:
                 reported = now
                 self._report(figures, report)
             if now - saved >= self.settings.checkpoint_seconds:
-                self.save()
+                self.save(figures["loss"])
                 saved = time.monotonic()
-        self.save()
+        self._report(figures, report)
+        self.save(figures["loss"])
 
-    def _make_step(self, loss_of_step: LossOfStep) -> dict[str, float]:
-        rate = learning_rate_at(self.step, self.settings)
+    def _make_step(self, loss_of_step: LossOfStep) -> dict[str, Tensor]:
+        rate = learning_rate_at(self.step, self.progress, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss, figures = loss_of_step(self.step)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"{self.settings.name}: loss is {loss.item()} at step {self.step}")
+        # Looking at the loss waits for a GPU: not at every step.
+        if self.step % self.settings.finite_every == 0 or loss.device.type == "cpu":
+            self._check(loss)
         loss.backward()
         self._team.average_gradients(self.modules.parameters())
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.settings.clip)
@@ -109,21 +126,30 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._move_average()
-        return {"loss": loss.item(), "rate": rate, **figures}
+        return {"loss": loss.detach(), "rate": torch.tensor(rate), **figures}
+
+    def _check(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{self.settings.name}: loss is {loss.item()} at step {self.step}")
 
     @torch.no_grad()
     def _move_average(self) -> None:
         keep = min(self.settings.ema_decay, max(0.9, 1.0 - 20.0 / (self.step + 20.0)))
-        for name, value in self.modules.state_dict().items():
-            self.average[name].lerp_(value.float(), 1.0 - keep)
+        values = [value.float() for value in self.modules.state_dict().values()]
+        torch._foreach_lerp_(list(self.average.values()), values, 1.0 - keep)
 
     def load_average(self) -> None:
         """Put the average into the modules, for use."""
         self.modules.load_state_dict(self.average)
         self.modules.eval()
 
-    def save(self) -> None:
-        """Write the checkpoint beside its place and rename it: there is always one whole checkpoint."""
+    def save(self, loss: Tensor) -> None:
+        """Write the checkpoint beside its place and rename it: there is always one whole checkpoint.
+
+        Raises:
+            FloatingPointError: if `loss`, the last one, is not finite.
+        """
+        self._check(loss)
         if not self._team.leads:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +159,7 @@ class Stage:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
         }
         torch.save(state, part)
         with part.open("rb") as file:
@@ -143,13 +170,19 @@ class Stage:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         self.modules.load_state_dict(state["modules"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average = state["average"]
-        self.step = int(state["step"])
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
-    def _report(self, figures: dict[str, float], report: Report) -> None:
+    def _report(self, tensors: dict[str, Tensor], report: Report) -> None:
         if not self._team.leads:
             return
-        row = {"step": self.step, **{k: round(v, 6) for k, v in figures.items()}}
+        figures = {name: value.item() for name, value in tensors.items()}
+        row = {
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            **{k: round(v, 6) for k, v in figures.items()},
+        }
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())

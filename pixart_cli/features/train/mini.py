@@ -1,7 +1,8 @@
 """The recipe of the built-in model, stage by stage; stopped at any moment, it continues where it was.
 
-1 autoencoder → 2 language → 3 denoise, from tiny pictures to full size → 4 the decoder alone →
-5 save in diffusers' layout. From a saved model only the full size, the decoder and the saving are left.
+The pictures are drawn first. 1 autoencoder → 2 language → 3 denoise, from tiny pictures to full size →
+4 the decoder alone → 5 save in diffusers' layout. From a saved model only the full size, the decoder and
+the saving are left.
 """
 
 from __future__ import annotations
@@ -9,73 +10,124 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.header import damaged
 from pixart_cli.diffusion.pipeline import load_network
 from pixart_cli.diffusion.weights import Installed, locate
 from pixart_cli.features.train import autoencoder, decoder, denoiser, language
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
+from pixart_cli.features.train.gallery import Gallery, Part, hang
 from pixart_cli.features.train.landmarks import LandmarkHead
-from pixart_cli.features.train.loop import Stage, StageSettings
+from pixart_cli.features.train.loop import Stage
 from pixart_cli.features.train.precision import mixed_precision
-from pixart_cli.features.train.recipe import Lesson, MiniRecipe, Size
+from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 from pixart_cli.features.train.team import Team, join_team
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 Report = Callable[[str], None]
-_T = TypeVar("_T")
 
 WORDS_WEIGHT = 0.1
 LANDMARKS_WEIGHT = 0.15
 
 
 @dataclass(frozen=True)
-class Coder:
-    """The trained autoencoder, its scaling factor, and who encodes with it."""
+class Studio:
+    """What every stage needs: where it works, by which recipe, with whom, on what."""
 
-    vae: AutoencoderKL
-    scale: float
-    seed: int
+    run: Path
+    recipe: MiniRecipe
     team: Team
+    device: torch.device
+    report: Report
 
-    def bucket(self, part: _Part) -> Bucket:
-        """The latents of `part`, from its file or encoded now."""
-        return denoiser.encode_bucket(
-            self.vae, self.scale, part.size, part.indices, self.seed, part.path, close=part.close
-        )
+    def chance(self, stage: str, step: int) -> str:
+        """What decides everything of `step` of `stage` in this process."""
+        return self.team.chance(f"{self.recipe.seed} {stage} {step}")
+
+    def generator(self, stage: str, step: int) -> torch.Generator:
+        """Random numbers for that step, made on the device."""
+        seed = Random(f"{self.chance(stage, step)} noise").getrandbits(62)
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def crowd(self, schedule: autoencoder.Crops) -> autoencoder.Crops:
+        """This process's share of the crops of `schedule`, `recipe.crowd` times as many."""
+        return [(until, self.team.share(n * self.recipe.crowd), side) for until, n, side in schedule]
 
 
 def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
     """Train every stage that is not finished in `run` and save the model to `out`."""
+    train_on(hang_lessons(recipe, report), out, run, recipe, report)
+
+
+def hang_lessons(recipe: MiniRecipe, report: Report) -> list[list[Gallery]]:
+    """The pictures of each lesson, drawn; of a team each process draws its own."""
+    team, lessons = join_team(), []
+    for lesson, indices in recipe.curriculum:
+        lessons.append(hang(_parts(lesson, indices, team), recipe.seed, workers=recipe.workers))
+        report(f"{lesson.name}: {len(indices)} pictures drawn")
+    return lessons
+
+
+def _parts(lesson: Lesson, indices: range, team: Team) -> list[Part]:
+    """The pictures of `indices`, shared out over the sizes of `lesson`; close-ups last."""
+    parts, start = [], indices.start
+    for (width, height), share in lesson.sizes:
+        stop = start + round(share * lesson.pictures)
+        mine = range(start, stop)[team.rank :: team.size]
+        parts.append(Part(width, height, mine, share * (1.0 - lesson.close_share)))
+        start = stop
+    if lesson.close_ups:
+        mine = range(indices.stop - lesson.close_ups, indices.stop)[team.rank :: team.size]
+        parts.append(Part(*lesson.sizes[0][0], mine, lesson.close_share, close=True))
+    return parts
+
+
+def train_on(
+    lessons: Sequence[Sequence[Gallery]], out: Path, run: Path, recipe: MiniRecipe, report: Report
+) -> None:
+    """Train on the pictures of `hang_lessons`, and save the model to `out`.
+
+    Raises:
+        PixartError: "usage" if several processes are to train for a time.
+    """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     team = join_team()
+    if team.size > 1 and recipe.decoder.seconds:
+        raise PixartError("usage", "a team counts steps, not minutes", "Leave --minutes out.")
     run.mkdir(parents=True, exist_ok=True)
-    teacher = Teacher(run, recipe, team, report)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    studio = Studio(run, recipe, team, device, report)
+    rooms = [[gallery.to(device) for gallery in galleries] for galleries in lessons]
+    teacher = Teacher(studio)
     if recipe.start is None:
-        vae = _train_autoencoder(run, recipe, team, report)
-        scale = autoencoder.latent_scale(vae, recipe.seed)
+        vae = _train_autoencoder(rooms[-1], studio)
+        scale = autoencoder.latent_scale(vae, rooms[-1][0])
         teacher.learn_language()
     else:
         start = locate(recipe.start)
-        vae = _saved(start, "vae").to(_device(), memory_format=torch.channels_last).requires_grad_()
+        vae = _saved(start, "vae").to(device, memory_format=torch.channels_last).requires_grad_()
         scale = vae.config["scaling_factor"]
         teacher.take_over(start)
     report(f"autoencoder: scaling factor {scale}")
-    coder = Coder(vae, scale, recipe.seed, team)
-    for lesson, indices in recipe.curriculum:
-        buckets = _encode(run, lesson, indices, coder)
-        report(f"{lesson.name}: {lesson.pictures} pictures encoded")
+    buckets: list[Bucket] = []
+    for (lesson, _), galleries in zip(recipe.curriculum, rooms, strict=True):
+        buckets = [_encode(vae, scale, gallery, lesson, studio) for gallery in galleries]
+        report(f"{lesson.name}: {lesson.pictures + lesson.close_ups} pictures encoded")
         teacher.learn_to_draw(buckets, lesson)
-    _train_decoder(buckets, coder, recipe, teacher)
-    if team.leads:
+    _train_decoder(vae, scale, buckets, teacher)
+    if studio.team.leads:
         save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
         report(f"saved {out}")
 
@@ -84,112 +136,74 @@ def _saved(start: Installed, name: str) -> Any:
     return load_network(name, start.parts[name], spec=start.spec, dtype=torch.float32)
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _train_autoencoder(galleries: Sequence[Gallery], studio: Studio) -> AutoencoderKL:
+    vae = autoencoder.build_autoencoder().to(studio.device, memory_format=torch.channels_last)
+    stage = Stage(nn.ModuleDict({"vae": vae}), studio.recipe.autoencoder, studio.run, studio.team)
+    schedule = studio.crowd(autoencoder.CROPS)
 
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        chance = studio.chance("autoencoder", step)
+        crops = autoencoder.crops_of_step(galleries, schedule, stage.progress, chance)
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        return autoencoder.autoencoder_loss(vae, crops, studio.generator("autoencoder", step))
 
-def _train_autoencoder(run: Path, recipe: MiniRecipe, team: Team, report: Report) -> AutoencoderKL:
-    vae = autoencoder.build_autoencoder().to(_device(), memory_format=torch.channels_last)
-    settings = StageSettings(
-        name="autoencoder", steps=recipe.autoencoder_steps, learning_rate=5e-4, ema_decay=0.995
-    )
-    stage = Stage(nn.ModuleDict({"vae": vae}), settings, run, team)
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        crops = autoencoder.crops_of_step(step, autoencoder.CROPS, f"{recipe.seed} autoencoder", team)
-        generator = torch.Generator().manual_seed(step * team.size + team.rank)
-        return autoencoder.autoencoder_loss(
-            vae, crops.to(_device(), memory_format=torch.channels_last), generator
-        )
-
-    stage.run(loss_of_step, report)
+    stage.run(loss_of_step, studio.report)
     stage.load_average()
     return vae
 
 
-def _train_decoder(buckets: Sequence[Bucket], coder: Coder, recipe: MiniRecipe, teacher: Teacher) -> None:
+def _encode(vae: AutoencoderKL, scale: float, gallery: Gallery, lesson: Lesson, studio: Studio) -> Bucket:
+    """The gallery's latents, kept in a file of this process's own."""
+    part, team = gallery.part, studio.team
+    kind = "close" if part.close else f"{part.width}x{part.height}"
+    whose = "" if team.size == 1 else f"-{team.rank}-of-{team.size}"
+    return denoiser.encode_gallery(vae, scale, gallery, studio.run / f"{lesson.name}-{kind}{whose}.npy")
+
+
+def _train_decoder(vae: AutoencoderKL, scale: float, buckets: Sequence[Bucket], teacher: Teacher) -> None:
     """Clean outlines at full size; the latents stay what they are, and the transformer what it is."""
-    vae, team = coder.vae, coder.team
-    settings = StageSettings(
-        name="decoder", steps=recipe.decoder_steps, learning_rate=5e-4, warmup_steps=50, ema_decay=0.998
-    )
+    studio = teacher.studio
     modules = nn.ModuleDict({"decoder": vae.decoder, "post": vae.post_quant_conv})
-    stage = Stage(modules, settings, teacher.run, team)
-    rough = [] if stage.finished else _roughen(buckets, coder, recipe, teacher)
+    stage = Stage(modules, studio.recipe.decoder, studio.run, studio.team)
+    rough = [] if stage.finished else _roughen(buckets, teacher)
+    schedule = studio.crowd(decoder.DECODER_CROPS)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        crop = decoder.crops_of_step(rough, step, recipe.seed, team)
-        generator = torch.Generator().manual_seed(step * team.size + team.rank)
-        return decoder.decoder_loss(vae, coder.scale, crop, generator)
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        crop = decoder.crops_of_step(rough, schedule, stage.progress, studio.chance("decoder", step))
+        return decoder.decoder_loss(vae, scale, crop, studio.generator("decoder", step))
 
-    stage.run(loss_of_step, teacher.report)
+    stage.run(loss_of_step, studio.report)
     stage.load_average()
 
 
-def _roughen(buckets: Sequence[Bucket], coder: Coder, recipe: MiniRecipe, teacher: Teacher) -> list[Bucket]:
-    """Some pictures of each bucket as the transformer leaves them; each process makes some of them."""
-    total = sum(len(b.indices) for b in buckets)
-
-    def rough(bucket: Bucket) -> Bucket:
-        count = max(1, len(bucket.indices) * min(recipe.rough_pictures, total) // total)
-        kind = "close" if bucket.close else f"{bucket.width}x{bucket.height}"
-        path = teacher.run / f"rough-{kind}.npy"
-        return decoder.rough_bucket(bucket, count, recipe.seed, path, teacher.take_noise_out)
-
-    return _shared(buckets, rough, coder.team)
-
-
-def _shared(items: Sequence[_T], make: Callable[[_T], Bucket], team: Team) -> list[Bucket]:
-    """What `make` gives of every item; each process of the team makes some, then all of them read all."""
-    for number, item in enumerate(items):
-        if number % team.size == team.rank:
-            make(item)
-    team.wait()
-    return [make(item) for item in items]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Pictures of one size, and the file that their latents are in."""
-
-    size: Size
-    indices: range
-    path: Path
-    close: bool = False
-
-
-def _parts(run: Path, lesson: Lesson, indices: range) -> list[_Part]:
-    """The pictures of `indices`, shared out over the sizes of `lesson`; close-ups last."""
-    parts, start = [], indices.start
-    whole = round((1.0 - lesson.close_ups) * len(indices))
-    for (width, height), share in lesson.sizes:
-        stop = start + round(share * whole)
-        parts.append(_Part((width, height), range(start, stop), run / f"{lesson.name}-{width}x{height}.npy"))
-        start = stop
-    if lesson.close_ups:
-        path = run / f"{lesson.name}-close.npy"
-        parts.append(_Part(lesson.sizes[0][0], range(start, indices.stop), path, close=True))
-    return parts
-
-
-def _encode(run: Path, lesson: Lesson, indices: range, coder: Coder) -> list[Bucket]:
-    """The lesson's buckets; each process encodes some of them."""
-    return _shared(_parts(run, lesson, indices), coder.bucket, coder.team)
+def _roughen(buckets: Sequence[Bucket], teacher: Teacher) -> list[Bucket]:
+    """Some pictures of each bucket as the transformer leaves them."""
+    recipe, total = teacher.studio.recipe, sum(len(b.latents) for b in buckets)
+    share = min(1.0, recipe.rough_pictures / teacher.studio.team.size / total)
+    return [
+        decoder.rough_bucket(
+            bucket, max(1, round(share * len(bucket.latents))), recipe.seed, teacher.take_noise_out
+        )
+        for bucket in buckets
+    ]
 
 
 class Teacher:
     """Tokenizer, text encoder and transformer, which learn together from stage two on."""
 
-    def __init__(self, run: Path, recipe: MiniRecipe, team: Team, report: Report) -> None:
-        self.run, self.recipe, self.team, self.report = run, recipe, team, report
+    def __init__(self, studio: Studio) -> None:
+        self.studio, device = studio, studio.device
         self.tokenizer = language.build_tokenizer()
         words = len(self.tokenizer)
-        self.encoder = language.build_text_encoder(words).to(_device())
-        self.heads = language.build_neighbour_heads(words).to(_device())
-        self.transformer = denoiser.build_transformer(language.WIDTH).to(_device())
-        self.landmarks = LandmarkHead(self.transformer.inner_dim).to(_device())
+        self.encoder = language.build_text_encoder(words).to(device)
+        self.heads = language.build_neighbour_heads(words).to(device)
+        self.transformer = denoiser.build_transformer(language.WIDTH, device)
+        self.landmarks = LandmarkHead(self.transformer.inner_dim).to(device)
+        if studio.recipe.compiled:
+            for block in self.transformer.transformer_blocks:
+                block.forward = torch.compile(block.forward, dynamic=True)  # the hook below stays outside
         self.landmarks.watch(self.transformer.transformer_blocks[denoiser.LAYERS // 2 - 1])
-        self._loss = denoiser.DenoisingLoss().to(_device())
+        self._loss = denoiser.DenoisingLoss().to(device)
 
     def take_over(self, start: Installed) -> None:
         """Go on from the text encoder and the transformer of `start`.
@@ -207,60 +221,54 @@ class Teacher:
 
     def learn_language(self) -> None:
         """Stage two: each word's neighbours."""
-        settings = StageSettings(
-            name="language", steps=self.recipe.language_steps, learning_rate=2e-3, warmup_steps=50
-        )
+        studio = self.studio
         stage = Stage(
-            nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}), settings, self.run, self.team
+            nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}),
+            studio.recipe.language,
+            studio.run,
+            studio.team,
         )
 
-        def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-            _, _, loss = self._read(language.captions_of_step(step, self.recipe.seed))
-            return loss, {}
+        def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            texts = language.captions_of_step(step, studio.recipe.seed)
+            ids, mask = (each.to(studio.device) for each in language.tokenize(self.tokenizer, texts))
+            return self._read(ids, mask)[1], {}
 
-        stage.run(loss_of_step, self.report)
+        stage.run(loss_of_step, studio.report)
         stage.load_average()
 
     def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
         """Stage three: velocity prediction, with landmarks and the words' neighbours alongside."""
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
         modules["landmarks"] = self.landmarks
-        stage = Stage(nn.ModuleDict(modules), lesson.settings, self.run, self.team)
+        studio = self.studio
+        stage = Stage(nn.ModuleDict(modules), lesson.settings, studio.run, studio.team)
 
-        def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             batch = denoiser.batch_of_step(
-                buckets,
-                count=self.team.share(lesson.batch),
-                chance=self.team.chance(f"{self.recipe.seed} {lesson.name} {step}"),
-                seed=self.recipe.seed,
+                buckets, count=studio.team.share(lesson.batch), chance=studio.chance(lesson.name, step)
             )
-            with mixed_precision(_device()):
-                states, mask, words = self._read(batch.texts)
+            with mixed_precision(studio.device):
+                states, words = self._read(batch.ids, batch.mask)
                 drawn = self._loss(
-                    self.transformer, batch.latents.to(_device()), states, mask, batch.generator,
+                    self.transformer, batch.latents, states, batch.mask, batch.generator,
                     batch.timesteps_end,
                 )  # fmt: skip
-                height, width = batch.latents.shape[-2:]
-                marks = self.landmarks.loss(batch.marks, height // 2, width // 2)
+                marks = self.landmarks.loss(batch.said, batch.counts)
             total = drawn + WORDS_WEIGHT * words + LANDMARKS_WEIGHT * marks
-            return total, {"draw": drawn.item(), "words": words.item(), "landmarks": marks.item()}
+            return total, {"draw": drawn.detach(), "words": words.detach(), "landmarks": marks.detach()}
 
-        stage.run(loss_of_step, self.report)
+        stage.run(loss_of_step, studio.report)
         stage.load_average()
 
     @torch.no_grad()
-    def take_noise_out(self, latents: Tensor, texts: Sequence[str], timesteps: Tensor) -> Tensor:
-        """What the transformer makes of noised `latents` (B, 4, h, w) that `texts` describe."""
-        _, states, mask = self._encode(texts)
-        device = _device()
-        return decoder.take_noise_out(
-            self.transformer, latents.to(device), states, mask, timesteps.to(device)
-        )
+    def take_noise_out(self, latents: Tensor, ids: Tensor, timesteps: Tensor) -> Tensor:
+        """What the transformer makes of noised `latents` (B, C, h, w), by captions of `ids` (B, T)."""
+        mask = (ids != language.PAD).long()
+        states = self.encoder(ids, attention_mask=mask).last_hidden_state
+        return decoder.take_noise_out(self.transformer, latents, states, mask, timesteps)
 
-    def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        ids, states, mask = self._encode(texts)
-        return states, mask, language.neighbour_loss(states, ids, self.heads)
-
-    def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        ids, mask = (each.to(_device()) for each in language.tokenize(self.tokenizer, texts))
-        return ids, self.encoder(ids, attention_mask=mask).last_hidden_state, mask
+    def _read(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of the words of `ids`, and how badly they foretell each word's neighbours."""
+        states = self.encoder(ids, attention_mask=mask).last_hidden_state
+        return states, language.neighbour_loss(states, ids, self.heads)

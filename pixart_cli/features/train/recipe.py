@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from pixart_cli.features.train import autoencoder, decoder
 from pixart_cli.features.train.loop import StageSettings
 
 Size = tuple[int, int]
@@ -28,60 +27,91 @@ FULL_SIZES: Sequence[tuple[Size, float]] = (
 class Lesson:
     """One stage of denoising: `pictures` drawn in `sizes`, `steps` of `batch` of them.
 
-    `close_ups` is the share of the pictures that are parts of larger ones, of the first size.
+    `close_ups` more are parts of larger pictures, of the first size; a step takes them by `close_share`.
     """
 
     name: str
     sizes: Sequence[tuple[Size, float]]
     pictures: int
-    steps: int
+    settings: StageSettings
     batch: int
-    learning_rate: float
-    ema_decay: float
-    close_ups: float = 0.0
-
-    @property
-    def settings(self) -> StageSettings:
-        """The lesson as the training loop wants it."""
-        return StageSettings(
-            name=self.name, steps=self.steps, learning_rate=self.learning_rate, ema_decay=self.ema_decay
-        )
+    close_ups: int = 0
+    close_share: float = 0.0
 
 
-LESSONS: Sequence[Lesson] = (
-    Lesson(
-        name="small", sizes=SMALL_SIZES, pictures=40_000, steps=3300, batch=32, learning_rate=8e-4,
-        ema_decay=0.999,
-    ),
-    Lesson(
-        name="full", sizes=FULL_SIZES, pictures=14_000, steps=24_000, batch=16, learning_rate=6e-4,
-        ema_decay=0.9985, close_ups=0.15,
-    ),
-)  # fmt: skip
+def _small(pictures: int, steps: int, batch: int, rate: float, seconds: float | None = None) -> Lesson:
+    settings = StageSettings(name="small", steps=steps, learning_rate=rate, seconds=seconds)
+    return Lesson(name="small", sizes=SMALL_SIZES, pictures=pictures, batch=batch, settings=settings)
+
+
+def _full(
+    pictures: int, close_ups: int, steps: int, batch: int, rate: float, seconds: float | None = None
+) -> Lesson:
+    settings = StageSettings(name="full", steps=steps, learning_rate=rate, ema_decay=0.9985, seconds=seconds)
+    return Lesson(
+        name="full", sizes=FULL_SIZES, pictures=pictures, batch=batch, settings=settings,
+        close_ups=close_ups, close_share=0.12,
+    )  # fmt: skip
+
+
+AUTOENCODER = StageSettings(name="autoencoder", steps=6000, learning_rate=5e-4, ema_decay=0.998)
+LANGUAGE = StageSettings(name="language", steps=1500, learning_rate=2e-3, warmup_steps=50)
+DECODER = StageSettings(name="decoder", steps=3000, learning_rate=5e-4, warmup_steps=50, ema_decay=0.998)
+LESSONS: Sequence[Lesson] = (_small(40_000, 6000, 32, 8e-4), _full(14_000, 2000, 24_000, 16, 6e-4))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MiniRecipe:
-    """How much of everything. The defaults made the weights in the package.
+    """How much of everything; the defaults are for a processor.
 
     `start` is the name or the folder of a model to go on from; only the last of `lessons` is given to it.
+    `crowd` crops are taken where the schedules of the autoencoder and the decoder have one.
     """
 
     seed: int = 0
     start: str | None = None
-    autoencoder_steps: int = autoencoder.CROPS[-1][0]
-    language_steps: int = 1500
+    autoencoder: StageSettings = AUTOENCODER
+    language: StageSettings = LANGUAGE
     lessons: Sequence[Lesson] = LESSONS
     rough_pictures: int = 3000
-    decoder_steps: int = decoder.DECODER_CROPS[-1][0]
+    decoder: StageSettings = DECODER
+    crowd: int = 1
     threads: int = 1
+    workers: int = 1
+    compiled: bool = False
 
     @property
     def curriculum(self) -> list[tuple[Lesson, range]]:
         """The lessons to give, each with the numbers of its pictures."""
-        stops = list(accumulate(lesson.pictures for lesson in self.lessons))
+        counts = [lesson.pictures + lesson.close_ups for lesson in self.lessons]
+        stops = list(accumulate(counts))
         given = [
-            (lesson, range(stop - lesson.pictures, stop))
-            for lesson, stop in zip(self.lessons, stops, strict=True)
+            (lesson, range(stop - count, stop))
+            for lesson, stop, count in zip(self.lessons, stops, counts, strict=True)
         ]
         return given if self.start is None else given[-1:]
+
+
+# Shares of the time: autoencoder, language, small, full, decoder.
+_SHARES = (0.22, 0.04, 0.24, 0.4, 0.1)
+_NO_END = 10**9
+
+
+def gpu_recipe(minutes: float, *, seed: int = 0, start: str | None = None, workers: int = 1) -> MiniRecipe:
+    """The recipe for a GPU that trains for `minutes`; drawing and encoding the pictures come on top."""
+    seconds = [60.0 * minutes * share for share in _SHARES]
+    return MiniRecipe(
+        seed=seed,
+        start=start,
+        autoencoder=replace(AUTOENCODER, steps=_NO_END, seconds=seconds[0], learning_rate=8e-4),
+        language=replace(LANGUAGE, steps=3000, seconds=seconds[1]),
+        lessons=(
+            _small(120_000, _NO_END, 512, 1e-3, seconds[2]),
+            _full(120_000, 8000, _NO_END, 192, 1e-3, seconds[3]),
+        ),
+        rough_pictures=20_000,
+        decoder=replace(DECODER, steps=_NO_END, seconds=seconds[4]),
+        crowd=6,
+        workers=workers,
+        compiled=True,
+    )

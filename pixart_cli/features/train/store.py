@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS_AT_ONCE = 16
 _ROUNDS_PER_SAVE = 32
 
 
-def stored(path: Path, shape: tuple[int, ...], make: Callable[[range], np.ndarray]) -> np.ndarray:
-    """The float16 array of `shape` in `path`; rows that are missing come from `make`, a few at a time.
+def stored(
+    path: Path, shape: tuple[int, ...], make: Callable[[range], np.ndarray], *, at_once: int
+) -> np.ndarray:
+    """The float16 array of `shape` in `path`; rows that are missing come from `make`, `at_once` at a time.
 
     A whole file is only read: other processes may be reading it too.
     """
@@ -23,10 +24,10 @@ def stored(path: Path, shape: tuple[int, ...], make: Callable[[range], np.ndarra
         whole: np.ndarray = np.load(path, mmap_mode="r")
         return whole
     store = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
-    for start in range(done, count, ROWS_AT_ONCE):
-        rows = range(start, min(start + ROWS_AT_ONCE, count))
+    for start in range(done, count, at_once):
+        rows = range(start, min(start + at_once, count))
         store[rows.start : rows.stop] = make(rows)
-        if start // ROWS_AT_ONCE % _ROUNDS_PER_SAVE == _ROUNDS_PER_SAVE - 1 or rows.stop == count:
+        if start // at_once % _ROUNDS_PER_SAVE == _ROUNDS_PER_SAVE - 1 or rows.stop == count:
             store.flush()
             done_path.write_text(str(rows.stop))
     return store

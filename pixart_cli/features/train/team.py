@@ -44,11 +44,6 @@ class Team:
         for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def wait(self) -> None:
-        """Until every process is here."""
-        if self.size > 1:
-            distributed.barrier()
-
 
 def join_team() -> Team:
     """The team torchrun describes in the environment, or a team of one."""

@@ -1,42 +1,49 @@
 """The autoencoder: its shape, its crops and its losses."""
 
+import pytest
 import torch
 
 from pixart_cli.features.train.autoencoder import (
-    CROPS,
+    LATENT_CHANNELS,
     autoencoder_loss,
     build_autoencoder,
+    count_and_side,
     crops_of_step,
-    draw_crops,
     latent_scale,
 )
-from pixart_cli.features.train.team import Team
+from pixart_cli.features.train.gallery import Gallery, Part, hang
+
+SCHEDULE = ((0.5, 6, 32), (1.0, 3, 96))
 
 
-def test_eight_times_smaller_with_four_channels() -> None:
+@pytest.fixture(scope="module")
+def gallery() -> Gallery:
+    return hang([Part(96, 80, range(12), 1.0)], 0, workers=1)[0]
+
+
+def test_eight_times_smaller_with_eight_channels() -> None:
     vae = build_autoencoder()
     latents = vae.encode(torch.zeros(1, 3, 64, 128)).latent_dist.mean
-    assert latents.shape == (1, 4, 8, 16)
+    assert latents.shape == (1, LATENT_CHANNELS, 8, 16)
     assert vae.decode(latents).sample.shape == (1, 3, 64, 128)
 
 
-def test_crops_are_a_function_of_the_step() -> None:
-    first, again, next_one = (crops_of_step(step, CROPS, "a", Team()) for step in (3, 3, 4))
-    assert first.shape == (CROPS[0][1], 3, CROPS[0][2], CROPS[0][2])
+def test_crops_are_a_function_of_chance(gallery: Gallery) -> None:
+    first, again, other = (crops_of_step([gallery], SCHEDULE, 0.2, chance) for chance in ("a", "a", "b"))
+    assert first.shape == (6, 3, 32, 32)
     assert torch.equal(first, again)
-    assert not torch.equal(first, next_one)
+    assert not torch.equal(first, other)
     assert -1.0 <= first.min() < first.max() <= 1.0
 
 
-def test_a_team_shares_the_crops() -> None:
-    shares = [crops_of_step(3, CROPS, "a", Team(rank, 2)) for rank in (0, 1)]
-    assert sum(len(share) for share in shares) == CROPS[0][1]
-    assert not torch.equal(shares[0][:4], shares[1][:4])
+def test_crops_grow_as_far_as_the_picture(gallery: Gallery) -> None:
+    assert [count_and_side(SCHEDULE, progress)[1] for progress in (0.0, 0.49, 0.5, 1.0)] == [32, 32, 96, 96]
+    assert crops_of_step([gallery], SCHEDULE, 0.9, "a").shape == (3, 3, 80, 80)
 
 
-def test_a_few_steps_lower_the_loss() -> None:
+def test_a_few_steps_lower_the_loss(gallery: Gallery) -> None:
     torch.manual_seed(0)
-    vae, crops = build_autoencoder(), draw_crops(4, 64, "test")
+    vae, crops = build_autoencoder(), crops_of_step([gallery], ((1.0, 4, 64),), 0.0, "test")
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-4, betas=(0.9, 0.98))
     losses = []
     for _ in range(30):
@@ -49,9 +56,12 @@ def test_a_few_steps_lower_the_loss() -> None:
     assert figures["psnr"] > 0
 
 
-def test_the_scale_makes_latents_unit() -> None:
+def test_the_scale_makes_latents_unit(gallery: Gallery) -> None:
     torch.manual_seed(0)
     vae = build_autoencoder().eval()
-    scale = latent_scale(vae, seed=0)
-    latents = vae.encode(draw_crops(8, 224, "other")).latent_dist.mean * scale
-    assert 0.6 < latents.std().item() < 1.6
+    scale = latent_scale(vae, gallery)
+    corner = torch.zeros(12, dtype=torch.long)
+    pictures = gallery.crops(torch.arange(12), corner, corner, (80, 96))
+    with torch.no_grad():
+        latents = vae.encode(pictures).latent_dist.mean * scale
+    assert latents.std().item() == pytest.approx(1.0, abs=0.01)

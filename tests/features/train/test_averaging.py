@@ -1,19 +1,17 @@
 """The autoencoder's start: an eightfold average, before anything is learned."""
 
-from random import Random
-
 import torch
 from torch.nn import functional
 
-from pixart_cli.features.train.autoencoder import build_autoencoder, to_tensor
+from pixart_cli.features.train.autoencoder import build_autoencoder
 from pixart_cli.features.train.averaging import GAIN, LOG_VARIANCE
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.scene import sample_scene
+from pixart_cli.features.train.gallery import Part, hang
 
 
 def _pictures() -> torch.Tensor:
-    rng = Random("averaging")
-    return to_tensor([draw(sample_scene(rng), 128, 96, seed=i) for i in range(4)])
+    gallery = hang([Part(128, 96, range(4), 1.0)], 0, workers=1)[0]
+    corner = torch.zeros(4, dtype=torch.long)
+    return gallery.crops(torch.arange(4), corner, corner, (96, 128))
 
 
 def _psnr(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

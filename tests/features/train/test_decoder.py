@@ -1,9 +1,5 @@
 """The decoder's stage: rough latents beside the pictures they were made from."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,8 +8,10 @@ from pixart_cli.diffusion.objective import add_noise, alphas_cumprod, velocity
 from pixart_cli.features.train import decoder
 from pixart_cli.features.train.autoencoder import build_autoencoder
 from pixart_cli.features.train.decoder import crops_of_step, decoder_loss, rough_bucket, take_noise_out
-from pixart_cli.features.train.denoiser import Bucket, encode_bucket
-from pixart_cli.features.train.team import Team
+from pixart_cli.features.train.denoiser import Bucket, encode_gallery
+from pixart_cli.features.train.gallery import Part, hang
+
+SCHEDULE = ((1.0, 3, 4),)
 
 
 class Knowing(torch.nn.Module):
@@ -34,12 +32,13 @@ class Knowing(torch.nn.Module):
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
     torch.manual_seed(0)
+    gallery = hang([Part(64, 48, range(100, 140), 1.0)], 0, workers=1)[0]
     path = tmp_path_factory.mktemp("bucket") / "b.npy"
-    return encode_bucket(build_autoencoder().eval(), 0.5, (64, 48), range(100, 140), 0, path)
+    return encode_gallery(build_autoencoder().eval(), 0.5, gallery, path)
 
 
-def _zeros(latents: Tensor, texts: Sequence[str], timesteps: Tensor) -> Tensor:
-    assert len(texts) == len(latents) == len(timesteps)
+def _zeros(latents: Tensor, ids: Tensor, timesteps: Tensor) -> Tensor:
+    assert len(ids) == len(latents) == len(timesteps)
     return torch.zeros_like(latents)
 
 
@@ -53,30 +52,33 @@ def test_noise_is_taken_out_in_even_steps() -> None:
     assert torch.allclose(left, latents, atol=1e-4)
 
 
-def test_some_pictures_stay_as_the_encoder_gave_them(bucket: Bucket, tmp_path: Path) -> None:
-    rough = rough_bucket(bucket, 30, 0, tmp_path / "rough.npy", _zeros)
-    assert rough.indices == range(100, 130)
-    same = [bool(np.array_equal(a, b)) for a, b in zip(rough.latents, bucket.latents[:30], strict=True)]
+def test_some_pictures_stay_as_the_encoder_gave_them(bucket: Bucket) -> None:
+    rough = rough_bucket(bucket, 30, 0, _zeros)
+    assert len(rough.latents) == 30
+    same = [bool(torch.equal(a, b)) for a, b in zip(rough.latents, bucket.latents[:30], strict=True)]
     gone = [not a.any() for a in rough.latents]
     assert all(a != b for a, b in zip(same, gone, strict=True))
     assert 3 <= sum(same) <= 16  # of 30, at a share of 0.3
+    assert torch.equal(rough.latents, rough_bucket(bucket, 30, 0, _zeros).latents)
 
 
-def test_rough_pictures_are_made_once(bucket: Bucket, tmp_path: Path) -> None:
-    first = rough_bucket(bucket, 5, 0, tmp_path / "rough.npy", _zeros)
+def test_noise_is_added_before_it_is_taken_out(bucket: Bucket) -> None:
+    seen: list[Tensor] = []
 
-    def never(latents: Tensor, texts: Sequence[str], timesteps: Tensor) -> Tensor:
-        raise AssertionError
+    def keep(latents: Tensor, ids: Tensor, timesteps: Tensor) -> Tensor:
+        assert torch.equal(ids, bucket.gallery.ids[:8, 0].long())
+        assert int(timesteps.max()) < decoder.MOST_NOISE
+        seen.append(latents)
+        return latents
 
-    again = rough_bucket(bucket, 5, 0, tmp_path / "rough.npy", never)
-    assert np.array_equal(first.latents, again.latents)
+    rough_bucket(bucket, 8, 0, keep)
+    assert (seen[0] - bucket.latents[:8].float()).std() > 0.1
 
 
-def test_crops_show_the_same_part(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_show_the_same_part(bucket: Bucket) -> None:
     """The start of the autoencoder is an eightfold average: latents tell which part a crop is of."""
-    monkeypatch.setattr(decoder, "DECODER_CROPS", ((5, 3, 4),))
-    crop, again, other = (crops_of_step([bucket], step, 0, Team()) for step in (1, 1, 2))
-    assert crop.latents.shape == (3, 4, 4, 4)
+    crop, again, other = (crops_of_step([bucket], SCHEDULE, 0.0, chance) for chance in ("1", "1", "2"))
+    assert crop.latents.shape == (3, 8, 4, 4)
     assert crop.pixels.shape == (3, 3, 32, 32)
     assert torch.equal(crop.pixels, again.pixels)
     assert not torch.equal(crop.pixels, other.pixels)
@@ -85,10 +87,9 @@ def test_crops_show_the_same_part(bucket: Bucket, monkeypatch: pytest.MonkeyPatc
     assert torch.corrcoef(pairs)[0, 1] > 0.99
 
 
-def test_the_loss_leaves_the_encoder_alone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "DECODER_CROPS", ((5, 2, 4),))
+def test_the_loss_leaves_the_encoder_alone(bucket: Bucket) -> None:
     vae = build_autoencoder()
-    crop = crops_of_step([bucket], 1, 0, Team())
+    crop = crops_of_step([bucket], SCHEDULE, 0.0, "1")
     loss, figures = decoder_loss(vae, 0.5, crop, torch.Generator().manual_seed(1))
     loss.backward()
     assert all(p.grad is None for p in vae.encoder.parameters())

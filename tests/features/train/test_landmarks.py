@@ -9,7 +9,7 @@ from torch import nn
 
 from pixart_cli.features.train.canvas import Canvas, Sketch
 from pixart_cli.features.train.draw import compose, draw
-from pixart_cli.features.train.landmarks import CHANNELS, LandmarkHead, landmarks, token_map, token_maps
+from pixart_cli.features.train.landmarks import CHANNELS, LandmarkHead, landmarks, token_map
 from pixart_cli.features.train.scene import Group, Landscape, Shapes, Stripes, sample_scene
 from pixart_cli.features.train.seeing import skyline, to_lab
 from pixart_cli.features.train.vocabulary import THINGS
@@ -72,23 +72,17 @@ def test_stripes_have_no_landmarks() -> None:
     assert not counts[FIRST:].any()
 
 
-def test_maps_of_a_batch_are_token_by_token() -> None:
-    marks = [landmarks(CIRCLE, 96, 64, seed) for seed in (1, 2)]
-    said, counts = token_maps(marks, 4, 6)
-    assert said.shape == counts.shape == (2, 24, CHANNELS)
-    assert torch.equal(said[1, 8], torch.from_numpy(token_map(marks[1], 4, 6)[0][:, 1, 2]))
-
-
 def test_a_head_learns_what_its_block_can_know() -> None:
     torch.manual_seed(0)
-    marks = [landmarks(CIRCLE, 96, 64, 1)]
+    maps = token_map(landmarks(CIRCLE, 96, 64, 1), 4, 6)
+    said, counts = (torch.from_numpy(each).flatten(1).T[None] for each in maps)
     block, head = nn.Embedding(24, 32), LandmarkHead(32)
     head.watch(block)
     optimizer = torch.optim.Adam([*block.parameters(), *head.parameters()], lr=1e-2)
     losses = []
     for _ in range(60):
         block(torch.arange(24)[None])
-        loss = head.loss(marks, 4, 6)
+        loss = head.loss(said, counts)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,12 +91,12 @@ def test_a_head_learns_what_its_block_can_know() -> None:
 
 
 def test_without_landmarks_the_loss_is_nothing_but_has_gradients() -> None:
-    block, head = nn.Embedding(4, 8), LandmarkHead(8)
+    block, head, none = nn.Embedding(4, 8), LandmarkHead(8), torch.zeros(1, 0, CHANNELS)
     head.watch(block)
     block(torch.arange(4)[None])
-    loss = head.loss((), 2, 2)
+    loss = head.loss(none, none)
     loss.backward()
     assert loss.item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in (*block.parameters(), *head.parameters()))
     with pytest.raises(RuntimeError, match="watched"):
-        head.loss((), 2, 2)
+        head.loss(none, none)

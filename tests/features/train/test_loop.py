@@ -1,5 +1,6 @@
 """The loop: a run stopped and continued equals one never stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def toy_stage(folder: Path, settings: StageSettings = SETTINGS) -> Stage:
 
 
 def loss_for(stage: Stage, stop_at: int | None = None):
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         if step == stop_at:
             raise KeyboardInterrupt
         x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
@@ -57,7 +58,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
     stage = toy_stage(tmp_path)
     good = loss_for(stage)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         loss, figures = good(step)
         return (loss * float("nan") if step == 5 else loss), figures
 
@@ -76,8 +77,18 @@ def test_the_average_is_what_a_stage_delivers(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
-    rates = [learning_rate_at(step, SETTINGS) for step in range(12)]
+    rates = [learning_rate_at(step, max(0, step - 3) / 9, SETTINGS) for step in range(12)]
     assert rates[0] == pytest.approx(0.05 / 3)
     assert max(rates) == pytest.approx(0.05)
     assert rates[3:] == sorted(rates[3:], reverse=True)
-    assert learning_rate_at(12, SETTINGS) == pytest.approx(0.0025)
+    assert learning_rate_at(12, 1.0, SETTINGS) == pytest.approx(0.0025)
+
+
+def test_a_stage_with_seconds_ends_when_they_are_over(tmp_path: Path) -> None:
+    stage = toy_stage(tmp_path, replace(SETTINGS, steps=10**9, seconds=0.05))
+    stage.run(loss_for(stage), print)
+    assert stage.finished
+    assert stage.progress == 1.0
+    assert 2 < stage.step < 10**6
+    again = toy_stage(tmp_path, stage.settings)
+    assert (again.finished, again.step) == (True, stage.step)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.train import autoencoder, decoder, denoiser
+from pixart_cli.features.train.loop import StageSettings
 from pixart_cli.features.train.measure import measure_model
 from pixart_cli.features.train.mini import train_mini
 from pixart_cli.features.train.recipe import Lesson, MiniRecipe
@@ -16,25 +17,29 @@ from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 
 
+def _stage(name: str, rate: float) -> StageSettings:
+    return StageSettings(name=name, steps=3, learning_rate=rate, ema_decay=0.9)
+
+
 def _lesson(name: str, width: int, height: int) -> Lesson:
     return Lesson(
-        name=name, sizes=(((width, height), 1.0),), pictures=4, steps=3, batch=2, learning_rate=1e-3,
-        ema_decay=0.9,
+        name=name, sizes=(((width, height), 1.0),), pictures=4, batch=2, settings=_stage(name, 1e-3),
+        close_ups=2, close_share=0.2,
     )  # fmt: skip
 
 
 TOY = MiniRecipe(
-    autoencoder_steps=3,
-    language_steps=3,
+    autoencoder=_stage("autoencoder", 5e-4),
+    language=_stage("language", 2e-3),
     lessons=(_lesson("small", 32, 32), _lesson("full", 48, 32)),
-    decoder_steps=1,
+    decoder=_stage("decoder", 5e-4),
 )
 
 
 @pytest.fixture
 def toy_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoder, "CROPS", ((3, 2, 32),))
-    monkeypatch.setattr(decoder, "DECODER_CROPS", ((1, 2, 4),))
+    monkeypatch.setattr(autoencoder, "CROPS", ((1.0, 2, 32),))
+    monkeypatch.setattr(decoder, "DECODER_CROPS", ((1.0, 2, 4),))
     monkeypatch.setattr(denoiser, "LAYERS", 1)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pixart_cli.features.train.recipe import FULL_SIZES, LESSONS, SMALL_SIZES, MiniRecipe
+from pixart_cli.features.train.recipe import FULL_SIZES, LESSONS, SMALL_SIZES, MiniRecipe, gpu_recipe
 
 
 @pytest.mark.parametrize("sizes", [SMALL_SIZES, FULL_SIZES])
@@ -16,8 +16,20 @@ def test_shares_are_a_whole_and_sizes_fit_tokens(sizes: list[tuple[tuple[int, in
 def test_no_picture_is_in_two_lessons() -> None:
     small, full = MiniRecipe().curriculum
     assert small == (LESSONS[0], range(40_000))
-    assert full == (LESSONS[1], range(40_000, 54_000))
+    assert full == (LESSONS[1], range(40_000, 56_000))
 
 
 def test_from_a_saved_model_only_the_last_lesson_is_given() -> None:
     assert dataclasses.replace(MiniRecipe(), start="mini").curriculum == MiniRecipe().curriculum[1:]
+
+
+def test_a_gpu_shares_its_minutes_out_over_the_stages() -> None:
+    recipe = gpu_recipe(10.0)
+    stages = [
+        recipe.autoencoder,
+        recipe.language,
+        *(lesson.settings for lesson in recipe.lessons),
+        recipe.decoder,
+    ]
+    assert sum(stage.seconds or 0.0 for stage in stages) == pytest.approx(600.0)
+    assert recipe.lessons[1].batch > LESSONS[1].batch

@@ -10,7 +10,6 @@ from pixart_cli.features.train.store import stored
 
 
 def test_a_stopped_store_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(store, "_ROUNDS_PER_SAVE", 1)
     asked: list[range] = []
 
@@ -21,9 +20,9 @@ def test_a_stopped_store_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return np.array(rows)[:, None]
 
     with pytest.raises(KeyboardInterrupt):
-        stored(tmp_path / "a.npy", (7, 1), make)
+        stored(tmp_path / "a.npy", (7, 1), make, at_once=2)
     assert asked == [range(2), range(2, 4)]
     asked.clear()
-    whole = stored(tmp_path / "a.npy", (7, 1), lambda rows: (asked.append(rows), np.array(rows)[:, None])[1])
+    whole = stored(tmp_path / "a.npy", (7, 1), make, at_once=2)
     assert asked == [range(4, 6), range(6, 7)]
     assert whole[:, 0].tolist() == list(range(7))

@@ -18,7 +18,6 @@ p = torch.nn.Parameter(torch.zeros(3))
 q = torch.nn.Parameter(torch.zeros(2, 2))
 p.grad, q.grad = torch.full((3,), 1.0 + team.rank), torch.full((2, 2), 10.0 * team.rank)
 team.average_gradients([p, q])
-team.wait()
 print(p.grad.tolist(), q.grad.flatten().tolist(), team.leads)
 """
 
