@@ -226,6 +226,8 @@ SETTINGS: Final = (
     Setting(key="memory", kind=str, default="auto", choices=("auto", "full", "offload", "low"),
             help="how much memory to use",
             whole_batch=_ONCE),
+    Setting(key="torch_compile", kind=bool, default=False,
+            help="compile the transformer first: pays for many or large pictures on a GPU"),
     Setting(key="prompt_cache", kind=int, default=512, minimum=0, maximum=1_000_000,
             help="MB of prompts' embeddings kept on disk, 0 for none",
             whole_batch=_ONCE),

@@ -93,8 +93,16 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         spec=spec,
         bin=choose_bin(*size, spec.native),
         plan=_of_one(
-            plan(
-                probe(), spec, *size, device=values["device"], memory=values["memory"], refine=request.refine
+            dataclasses.replace(
+                plan(
+                    probe(),
+                    spec,
+                    *size,
+                    device=values["device"],
+                    memory=values["memory"],
+                    refine=request.refine,
+                ),
+                compiled=values["torch_compile"],
             )
         ),
         installed=is_folder(request.model) or request.model in installed,

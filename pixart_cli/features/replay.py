@@ -90,8 +90,17 @@ def order_of(
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
-        plan=plan(
-            probe(), spec, request.width, request.height, device=device, memory=memory, refine=request.refine
+        plan=dataclasses.replace(
+            plan(
+                probe(),
+                spec,
+                request.width,
+                request.height,
+                device=device,
+                memory=memory,
+                refine=request.refine,
+            ),
+            compiled=record.provenance.get("compiled") is True,
         ),
         installed=True,
         files=_files(path, record, supplies),
