@@ -75,7 +75,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _briefly(error: Exception) -> str:
     """The first line of the innermost error."""
     inner: BaseException = error
-    while inner.__cause__ is not None:
-        inner = inner.__cause__
+    while (deeper := getattr(inner, "inner_exception", None) or inner.__cause__) is not None:
+        inner = deeper
     lines = str(inner).strip().splitlines() or [""]
     return f"{type(inner).__name__}: {lines[0]}"[:200]
