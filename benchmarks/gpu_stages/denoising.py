@@ -125,7 +125,7 @@ def run(record: Record, shapes: Shapes) -> None:
             record.attempt(
                 f"attention at {size} by {backend.name}",
                 lambda size=size, backend=backend: attention(record, shapes, size, backend),
-                needs=5,
+                needs=2,
             )
 
     record.attempt("torch.compile, ours", lambda: compiled(record, bench), needs=20)
