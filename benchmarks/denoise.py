@@ -1,12 +1,13 @@
 """A guided denoising step with each exact saving, against diffusers' plain forward, in turns in one process.
 
-    python benchmarks/denoise.py [--full] [--sizes 384x448] [--steps 4] [--rounds 3] [--dtype float32]
+    python benchmarks/denoise.py [--full] [--sizes 384x448] [--steps 4] [--rounds 3] [--compile]
 
 A medium-size transformer with random weights by default; `--full` is XL/2, at 512x512 and 1024x1024. What a
 saving gives depends on the shapes alone, not on the weights. "plain" is what diffusers' pipeline does: both
 prompts padded to 300 tokens and masked. Every ratio is the median over rounds of the time without a saving
 to the time with it, and every error the largest difference of an output from the plain one's. The default
-clock is the processor's, which a busy machine disturbs least; on a GPU use `--clock wall`.
+clock is the processor's, which a busy machine disturbs least; on a GPU use `--clock wall`. `--compile` adds
+torch's compiler, and what it takes at the start.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 
+from pixart_cli.diffusion.compiler import compiling
 from pixart_cli.diffusion.forward import ALL, NONE, Forward, feed_forward
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel, kv_compressed
 
@@ -34,7 +36,7 @@ class Bench:
 
     def __init__(self, transformer: PixArtSigmaTransformer2DModel, size: tuple[int, int], steps: int) -> None:
         torch.manual_seed(0)
-        self.transformer = transformer
+        self.transformer, self.compiles = transformer, False
         channels = transformer.config.caption_channels
         place = {"device": transformer.device, "dtype": transformer.dtype}
         self.embeds = [torch.randn(length, channels, **place) for length in (EMPTY, PROMPT)]
@@ -62,6 +64,11 @@ class Bench:
             for step, timestep in enumerate(self.timesteps)
         ]
 
+    def compiled(self) -> list[torch.Tensor]:
+        """All savings, through torch's compiler."""
+        with compiling(self.transformer, on=True):
+            return self.ours()
+
     def pooled(self) -> list[torch.Tensor]:
         """All savings, and keys and values averaged over 2x2 tokens in the deep half."""
         with kv_compressed(self.transformer, "2", tokens=self.tokens):
@@ -80,7 +87,15 @@ class Bench:
             "all, over trimmed": (self.ours, "prompt trimmed"),
             "changes it: guidance off in the second half": (lambda: self.ours(guided=0.5), "all"),
             "changes it: kv compression 2": (self.pooled, "all"),
+            **({"rounds otherwise: torch.compile": (self.compiled, "all")} if self.compiles else {}),
         }
+
+    def compile(self) -> float:
+        """Compile for this size; the wall seconds it takes."""
+        started = time.perf_counter()
+        self.compiles = True
+        self.compiled()
+        return time.perf_counter() - started
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,6 +187,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", help="WIDTHxHEIGHT in pixels, multiples of 16")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--chunk-tokens", type=int, default=16384)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--device", default="cpu")
@@ -184,6 +200,8 @@ def main() -> None:
             bench = Bench(built(options), (width, height), options.steps)
             name = "XL/2" if options.full else "medium"
             print(f"{name}, {text}, {bench.tokens} tokens, {options.dtype}, {options.steps} steps")
+            if options.compile:
+                print(f"  compiled in {bench.compile():.0f} s")
             measure(bench, options.rounds, clock)
             measure_chunks(bench, options.chunk_tokens, options.rounds, clock)
 

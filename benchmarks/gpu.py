@@ -1,9 +1,9 @@
-"""What a GPU makes of a 4K picture, of the decode, of denoising and of the memory ladder, with random weights.
+"""A 4K picture, the decode, a denoising step and the memory ladder on a GPU, with random weights.
 
     python -m benchmarks.gpu [--out DIR] [--seconds 200] [--stages a,b,d,c] [--device cuda] [--toy]
 
 Every stage is a process of its own with a limit of its own: one that fails or hangs leaves the others alone.
-All import their libraries at the start and wait for their turn, so that only one at a time is on the GPU. What
+All import their libraries at the start and wait for their turn, so that one at a time is on the GPU. What
 is measured is written to DIR/stage_X.json at once, and all together to DIR/results.json.
 
 a  a picture of 4096x4096 by `pixart gen`'s own classes against diffusers' pipeline at the full size

@@ -139,17 +139,18 @@ def run(record: Record, shapes: Shapes) -> None:
     if not made:
         return
     bench = made[0]
+    tokens = 65536 if record.on_gpu else 256
+    for way in ("kernel, whole", "kernel, 2048 queries", "products, 2048 queries", "products, 8192 queries"):
+        record.attempt(f"attention: {way}", lambda way=way: attention(record, tokens, way), needs=2)
+    # The whole decode of the largest picture may not fit, or be computed in a way that takes for ever.
+    largest = shapes.sides[-1]
+    bench.attempt("exact", "bfloat16", largest)
     for side in shapes.sides[:-1]:
         for dtype in ("float32", "bfloat16"):
             for way in WAYS:
                 bench.attempt(way, dtype, side)
-    # The whole decode of the largest picture may not fit, or be computed in a way that takes for ever.
-    largest = shapes.sides[-1]
     for way, dtype in (("exact", "float32"), ("exact", "bfloat16"), ("tiled", "bfloat16")):
         bench.attempt(way, dtype, largest)
-    tokens = 65536 if record.on_gpu else 256
-    for way in ("kernel, whole", "kernel, 2048 queries", "products, 2048 queries", "products, 8192 queries"):
-        record.attempt(f"attention: {way}", lambda way=way: attention(record, tokens, way), needs=4)
     for mebibytes in (16, 256):
         record.attempt(
             f"{largest} bfloat16 exact, bands of {mebibytes} MiB",

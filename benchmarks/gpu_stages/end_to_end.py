@@ -7,15 +7,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
 import torch
-from accelerate import init_empty_weights
 from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.gpu_stages.counting import counted
 from benchmarks.gpu_stages.networks import SCHEDULE, Shapes, renderer, stock, tell
 from benchmarks.gpu_stages.record import Record
 from pixart_cli.core.png import encode
@@ -24,10 +24,9 @@ from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion import cascade, schedulers
 from pixart_cli.diffusion import renderer as drawing_module
 from pixart_cli.diffusion.device import plan, probe
-from pixart_cli.diffusion.estimate import estimate, windows
-from pixart_cli.diffusion.forward import Forward
+from pixart_cli.diffusion.estimate import estimate
 from pixart_cli.diffusion.sampling import draw_noise, sample
-from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel, kv_compressed
+from pixart_cli.diffusion.transformer import kv_compressed
 
 PEAK = 989e12
 """FLOP/s of an H100 SXM in bfloat16, dense."""
@@ -39,7 +38,7 @@ PARTS = {
 }  # fmt: skip
 
 
-class Over(Exception):
+class OverError(Exception):
     """Time for diffusers is over."""
 
 
@@ -140,7 +139,7 @@ class EndToEnd:
         return found | {"step_seconds": _per_step(ticks), "compression": used, "side": side}
 
     def diffusers(self, side: int, seconds: float) -> dict[str, Any]:
-        """diffusers' pipeline at the whole size, stopped after `seconds` of steps and scaled to all of them."""
+        """diffusers' pipeline at the whole size; stopped after `seconds` of steps, scaled to all of them."""
         steps, ticks, latents = self.shapes.spec.default_steps, [], []
         pipeline = PixArtSigmaPipeline(
             tokenizer=None, text_encoder=None, vae=self.vae, transformer=stock(self.shapes, self.transformer),
@@ -152,14 +151,14 @@ class EndToEnd:
             ticks.append(self.record.clock())
             latents[:] = [noisy]
             if ticks[-1] - ticks[0] + _per_step(ticks) > seconds and len(ticks) <= steps:
-                raise Over
+                raise OverError
 
         def draw() -> Any:
             ticks.append(self.record.clock())
             try:
                 return pipeline(**self._told(), height=side, width=side, num_inference_steps=steps,
                                 callback=tick, callback_steps=1).images[0]  # fmt: skip
-            except Over:
+            except OverError:
                 started = self.record.clock()
                 self._finish(pipeline, latents[0])
                 ticks.append(self.record.clock() - started)
@@ -193,9 +192,7 @@ class EndToEnd:
         pixels = self.vae.decode(scaled, return_dict=False)[0]
         return pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
 
-    def _whole(
-        self, ticks: list[float], steps: int, seconds: float, *, complete: bool
-    ) -> dict[str, Any]:
+    def _whole(self, ticks: list[float], steps: int, seconds: float, *, complete: bool) -> dict[str, Any]:
         """Seconds of all steps and what follows: measured, or scaled from the steps that were done."""
         if complete:
             step = _per_step(ticks)
@@ -210,38 +207,8 @@ class EndToEnd:
 
 def _per_step(ticks: list[float]) -> float:
     """The median time between ticks, the first left out where there are more."""
-    spans = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
+    spans = [after - before for before, after in pairwise(ticks)]
     return statistics.median(spans[1:] or spans or [0.0])
-
-
-def counted(shapes: Shapes, native: Any, passes: Any) -> float:
-    """Multiplications and additions of matrix products that denoising runs, from shapes alone."""
-    with init_empty_weights(include_buffers=False):
-        network = PixArtSigmaTransformer2DModel(**shapes.transformer)
-    network = network.to(torch.bfloat16).to("meta").eval()
-    base = [one_forward(network, shapes, (native.height, native.width), branches) for branches in (2, 1)]
-    total = base[0] * shapes.spec.default_steps
-    window = (shapes.spec.native, shapes.spec.native)
-    each = [one_forward(network, shapes, window, branches) for branches in (2, 1)]
-    for one in passes:
-        guided = int(one.guidance_until * one.steps)
-        forwards = guided * each[0] + (one.steps - guided) * each[1]
-        total += windows(one, shapes.spec.native) * forwards
-    return total
-
-
-def one_forward(network: Any, shapes: Shapes, size: tuple[int, int], branches: int) -> float:
-    """Operations of a step after the first."""
-    channels = shapes.transformer["caption_channels"]
-    embeds = [torch.empty(length, channels, device="meta", dtype=torch.bfloat16)
-              for length in (1, shapes.tokens)]  # fmt: skip
-    latents = torch.empty(1, 4, size[0] // 8, size[1] // 8, device="meta", dtype=torch.bfloat16)
-    timestep = torch.empty(1, device="meta")
-    forward = Forward(network, embeds, {"resolution": None, "aspect_ratio": None})
-    forward(latents, timestep, branches=branches)
-    with FlopCounterMode(display=False) as counter:
-        forward(latents, timestep, branches=branches)
-    return float(counter.get_total_flops())
 
 
 @contextmanager

@@ -181,7 +181,7 @@ class RandomComponents(Components):
     def __init__(
         self, shapes: Shapes, plan: MemoryPlan, installed: Installed, encoder_dtype: torch.dtype
     ) -> None:
-        from pixart_cli.diffusion.pipeline import _load_tokenizer  # noqa: PLC2701
+        from pixart_cli.diffusion.pipeline import _load_tokenizer
 
         self.shapes, self.encoder_dtype = shapes, encoder_dtype
         self.installed, self.plan = installed, plan

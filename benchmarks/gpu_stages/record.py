@@ -1,4 +1,4 @@
-"""What a stage found, written down as it finds it, and a clock and a memory gauge that wait for the device."""
+"""What a stage found, written down at once; a clock and a gauge of memory that wait for the device."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ class Record:
 
     def put(self, name: str, **values: Any) -> None:
         """Write `values` down under `name` and print them."""
-        values = {key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()}
+        values = {
+            key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()
+        }
         self._found[name] = values | {"at": round(time.monotonic() - self._began, 1)}
         temporary = self._path.with_suffix(".part")
         temporary.write_text(json.dumps(self._found, indent=1, default=str))
         temporary.replace(self._path)
-        print(f"[{time.monotonic() - self._began:6.1f}] {name}: {json.dumps(values, default=str)}", flush=True)
+        print(
+            f"[{time.monotonic() - self._began:6.1f}] {name}: {json.dumps(values, default=str)}", flush=True
+        )
 
     def attempt(
         self, name: str, measure: Callable[[], dict[str, Any] | None], *, needs: float = 1.0

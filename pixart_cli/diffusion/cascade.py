@@ -19,6 +19,7 @@ from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import Bin, choose_bin
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.colour import match_colours
+from pixart_cli.diffusion.compiler import compiling
 from pixart_cli.diffusion.decode import decode, encode, sound
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.init_image import covering
@@ -222,7 +223,8 @@ class Cascade:
         """The transformer in its place, compressed as `request` says; gives the compression in force."""
         transformer, tokens = self._parts.transformer, size[0] * size[1] // _TOKEN_PIXELS
         compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
-        with on_device(transformer, self._plan), compressed as kv_compression:
+        compiler = compiling(transformer, on=self._plan.compiles)
+        with on_device(transformer, self._plan), compressed as kv_compression, compiler:
             yield kv_compression
 
     def _denoise(

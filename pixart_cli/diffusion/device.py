@@ -52,9 +52,10 @@ class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
     `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, or "together"
-    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out.
-    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both are
-    rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
+    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out;
+    `compiled` asks for torch's compiler. `estimate_bytes` is the expected peak on `device`,
+    `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token counts, see
+    `diffusion/estimate.py`.
     """
 
     device: str
@@ -65,6 +66,12 @@ class MemoryPlan:
     reasons: tuple[str, ...]
     encoder: str = WHOLE
     tried: tuple[str, ...] = ()
+    compiled: bool = False
+
+    @property
+    def compiles(self) -> bool:
+        """Whether blocks go through torch's compiler: they were asked to, and their weights stay."""
+        return self.compiled and self.offload != "low"
 
     @property
     def rung(self) -> str:

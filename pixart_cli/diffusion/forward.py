@@ -7,15 +7,16 @@ The network is that of arXiv 2310.00426, figure 4 (adaLN-single), arXiv 2403.046
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 
+from pixart_cli.diffusion.compiler import compiled
 from pixart_cli.diffusion.kv_compression import attend
 from pixart_cli.diffusion.parallel import Whole, share
 
@@ -101,7 +102,8 @@ class Text:
 class Forward:
     """`transformer` made ready for one picture: prompts and size are fixed, latents and timestep are not.
 
-    While `parallel.shared_out` is in force the processes it links compute every forward together.
+    While `parallel.shared_out` is in force the processes it links compute every forward together. Made under
+    `compiler.compiling`, its blocks go through torch's compiler where no other process takes part.
 
     Args:
         embeds: `(prompt,)`, or `(negative, prompt)`, each (L, caption channels) on the transformer's device
@@ -109,7 +111,6 @@ class Forward:
         conditions: α's micro-conditions, a row for one picture; see `sampling.micro_conditions`.
         savings: which of the savings to make.
         cache: skips blocks where little changes from step to step; not exact.
-        compiled: blocks go through torch's compiler, where no other process takes part.
     """
 
     def __init__(
@@ -119,15 +120,13 @@ class Forward:
         conditions: dict[str, Tensor | None],
         savings: Savings = ALL,
         cache: FirstBlockCache | None = None,
-        *,
-        compiled: bool = False,
     ) -> None:
         self._transformer = transformer
         self._texts = [Text(transformer, each, savings) for each in embeds]
         self._conditions = conditions
         self._savings = savings
         self._cache = cache
-        self._compiled = compiled
+        self._compiles = getattr(transformer, "compiles", False)
         self._branches = 0
         self._positions: tuple[Grid, Tensor] | None = None
 
@@ -163,7 +162,7 @@ class Forward:
     def _blocks(self, hidden: Tensor, modulation: Tensor, part: Whole, texts: Sequence[Text]) -> Tensor:
         """All blocks, or the first and what the cache remembers of the others."""
         start, blocks = hidden, self._transformer.transformer_blocks
-        run = compiled_block() if self._compiled and type(part) is Whole else run_block
+        run = compiled(run_block) if self._compiles and type(part) is Whole else run_block
         for layer, block in enumerate(blocks):
             keys = [text.keys(layer, block.attn2) for text in texts]
             hidden = run(block, hidden, modulation, part, keys, self._savings.chunk_from)
@@ -213,12 +212,6 @@ def _cross_attention(attn: Attention, hidden_1NC: Tensor, known: TextKeys) -> Te
     """(1, N, C), or (1, 1, C) where it is the same for every token."""
     first, values = known
     return first if values is None else attend(attn, attn.to_q(hidden_1NC), first, values)
-
-
-@cache
-def compiled_block() -> Callable[..., Tensor]:
-    """:func:`run_block` through torch's compiler, the same code for all blocks; other rounding."""
-    return torch.compile(run_block)  # type: ignore[no-any-return]
 
 
 def positions(embed: PatchEmbed, grid: Grid, device: torch.device) -> Tensor:

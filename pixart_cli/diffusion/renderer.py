@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
+from pixart_cli.diffusion.compiler import compiled
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.fallback import Planned
+from pixart_cli.diffusion.forward import run_block
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
@@ -55,7 +58,8 @@ class NetworkRenderer(Planned):
         cache: EmbedsCache | None = None,
         files: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
-        super().__init__(plan)
+        super().__init__(plan if crew is None else dataclasses.replace(plan, compiled=False))
+        self._to_compile = plan.compiled
         self.installed = installed
         self.files = dict(files)
         self._crew = crew
@@ -201,6 +205,7 @@ class NetworkRenderer(Planned):
             "refine": drawn.passes,
             "delivered": [request.width, request.height],
             "resample": fit.to_dict(),
+            **({"compiled": True} if self.plan.compiles and not compiled(run_block).failure else {}),
             **({} if self._crew is None else {"processes": self._crew.place.size}),
             **({"lora": [each.to_dict() for each in self.changes_of(request)]} if request.lora else {}),
         }
@@ -213,7 +218,17 @@ class NetworkRenderer(Planned):
                 found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {_begun(cut)}")
             if spec.family == "mini" and (words := unknown_words(tokenizer, text)):
                 found.append(f"{spec.name} was never taught: {_begun(', '.join(words))}")
+        if self._to_compile and (why := self._uncompiled()):
+            found.append(f"drawn without torch's compiler: {why}")
         return tuple(found)
+
+    def _uncompiled(self) -> str:
+        """Why nothing was compiled, in a few words; "" if it was."""
+        if self._crew is not None:
+            return "several processes share the work"
+        if not self.plan.compiles:
+            return f"with memory {self.plan.offload} the weights do not stay on the device"
+        return compiled(run_block).failure
 
 
 def _begun(text: str, most: int = 400) -> str:

@@ -93,7 +93,12 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         paths=tuple(paths),
         spec=spec,
         bin=choose_bin(*size, spec.native),
-        plan=_of_one(plan_for(spec, request, device=values["device"], memory=values["memory"])),
+        plan=_of_one(
+            dataclasses.replace(
+                plan_for(spec, request, device=values["device"], memory=values["memory"]),
+                compiled=values["torch_compile"],
+            )
+        ),
         installed=request.model in installed or bool(parameters_of(request.model)),
         files=files,
     )

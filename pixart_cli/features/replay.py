@@ -91,7 +91,10 @@ def order_of(
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
-        plan=plan_for(spec, request, device=device, memory=memory),
+        plan=dataclasses.replace(
+            plan_for(spec, request, device=device, memory=memory),
+            compiled=record.provenance.get("compiled") is True,
+        ),
         installed=True,
         files=_files(path, record, supplies),
     )

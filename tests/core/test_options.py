@@ -21,7 +21,7 @@ from pixart_cli.core.options import (
 OPTIONS = (
     "preset res model seed count negative steps guidance scheduler kv_compression refine lora "
     "init_image strength output force "
-    "metadata device memory prompt_cache offline yes json print0 quiet progress dry_run"
+    "metadata device memory torch_compile prompt_cache offline yes json print0 quiet progress dry_run"
 )
 
 

@@ -113,9 +113,9 @@ def test_every_setting_can_come_from_the_environment() -> None:
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
         "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8",
         "lora": ("a:0.5",), "init_image": "x.png", "strength": 0.4, "output": "out/",
-        "force": True, "metadata": "none", "device": "cpu", "memory": "low", "prompt_cache": 0,
-        "offline": True, "yes": False, "json": True, "print0": True, "quiet": True, "progress": "none",
-        "dry_run": True,
+        "force": True, "metadata": "none", "device": "cpu", "memory": "low", "torch_compile": True,
+        "prompt_cache": 0, "offline": True, "yes": False, "json": True, "print0": True, "quiet": True,
+        "progress": "none", "dry_run": True,
     }  # fmt: skip
     assert set(examples) == {setting.key for setting in SETTINGS}
     texts = {key: value[0] if key == "lora" else str(value) for key, value in examples.items()}

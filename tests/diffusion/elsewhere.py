@@ -1,4 +1,4 @@
-"""A stand-in for a GPU: tensors on "meta", whose copies in main memory are made up, and which never mix with it.
+"""A stand-in for a GPU: tensors on "meta", whose copies in main memory are made up, and which never mix.
 
 torch lets an operation mix devices only where one tensor is a single number on the processor, or an index; on
 "meta" it does not look at all. This does, so code that forgets to bring a tensor along fails here as there.

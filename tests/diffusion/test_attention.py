@@ -53,7 +53,7 @@ def test_scores_are_split_where_they_would_take_much_memory(picture, monkeypatch
     module = mid_attention()
     whole = module(picture)
     monkeypatch.setattr(attention, "_SCORE_BYTES", 4 * 35 * 4)
-    monkeypatch.setattr(attention, "fused", lambda *_: False)
+    monkeypatch.setattr(attention, "_kernels", lambda *_: attention._Kernels(fast=False, fused=False))
     assert torch.allclose(run(module, picture, 3), whole, atol=1e-5)
 
 
@@ -63,6 +63,17 @@ def test_attending_holds_keys_values_and_the_map():
 
 def test_the_processor_always_has_a_fused_kernel():
     query = torch.zeros(1, 1, 8, 512)
-    assert attention.fused(query, query, query)
+    assert attention._kernels(query, query, query) == attention._Kernels(fast=True, fused=True)
     there = query.to("meta")
-    assert not attention.fused(there, there, there)
+    assert attention._kernels(there, there, there) == attention._Kernels(fast=False, fused=False)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 4e-3)])
+def test_products_give_what_the_kernel_gives(dtype, error):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, 40, 16, generator=generator)
+    exact = torch.nn.functional.scaled_dot_product_attention(query[:, :, :9], key, value)
+    halves = (each.to(dtype) for each in (query[:, :, :9], key, value))
+    found = attention.by_products(*halves)
+    assert found.dtype is dtype
+    assert (found.float() - exact).abs().max() < 5 * error

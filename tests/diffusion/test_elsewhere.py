@@ -1,4 +1,4 @@
-"""Everything the engine computes on a device that is not the processor stays on it; no GPU is needed to see."""
+"""Everything the engine computes on another device stays on it; no GPU is needed to see."""
 
 import dataclasses
 

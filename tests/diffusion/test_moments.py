@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pixart_cli.diffusion import moments as module
 from pixart_cli.diffusion.moments import Moments, Normaliser
 
 
@@ -52,9 +53,23 @@ def test_a_band_that_is_cut_does_not_count():
 
 def test_large_bands_are_measured_block_by_block(monkeypatch):
     rows = rows_of(9, 8, 4)
-    monkeypatch.setattr("pixart_cli.diffusion.moments._BLOCK", {"cpu": 40})
+    monkeypatch.setattr("pixart_cli.diffusion.moments._BLOCK", 40)
     _, variance = moments_of(rows).of_groups(2)
     assert torch.allclose(variance, rows.double().unflatten(2, (2, 2)).var((0, 1, 3), correction=0))
+
+
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+def test_an_accelerator_measures_the_same(monkeypatch, mean):
+    rows = rows_of(9, 8, 4, mean)
+    monkeypatch.setattr(module, "_BLOCK_ELSEWHERE", 40)
+    flat = rows.reshape(-1, 4)
+    count, means, deviations = module._measure_elsewhere(flat)
+    exact = flat.double()
+    assert count == len(flat)
+    assert torch.allclose(means.double(), exact.mean(0), rtol=1e-6, atol=1e-6)
+    assert torch.allclose(
+        deviations.double(), exact.var(0, correction=0) * count, rtol=1e-4 if mean else 1e-5
+    )
 
 
 def test_half_precision_is_measured_in_float32():
