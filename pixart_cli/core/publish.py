@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +36,8 @@ _HINTS: Final = {
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
+_UNFINISHED: Final = re.compile(r"\.pixart-(?P<pid>[0-9]{1,10})-(?P<host>[0-9a-f]{8})-.*\.part")
+_ABANDONED_SECONDS: Final = 24 * 3600
 
 
 def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
@@ -46,7 +53,7 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
     refuse_place(path)
     with _as_disk_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix=".part", dir=path.parent)
         temporary = Path(name)
         try:
             _write(handle, data)
@@ -54,6 +61,44 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
+
+
+def _prefix() -> str:
+    """How the name of an unfinished file begins: who writes it."""
+    return f".pixart-{os.getpid()}-{_host()}-"
+
+
+@functools.cache
+def _host() -> str:
+    """This machine, for folders that several share, without its name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def sweep(folder: Path) -> int:
+    """Remove what processes that were killed left unfinished in `folder`; gives how many files that were.
+
+    Such a process is one of this machine that is gone. What others left is removed after a day. A folder that
+    cannot be read or written is left as it is.
+    """
+    removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _UNFINISHED.fullmatch(entry.name)
+            if match and _is_abandoned(entry, int(match["pid"]), match["host"]):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    if host == _host():
+        import psutil
+
+        return not psutil.pid_exists(pid)
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS
 
 
 def refuse_place(path: Path) -> None:
@@ -81,7 +126,7 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
         made = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+            name = tempfile.mkdtemp(prefix=_prefix(), suffix=".part", dir=path.parent)
             temporary = Path(name)
             try:
                 fill(temporary)
@@ -188,6 +233,9 @@ def _write(handle: int, data: bytes | Writer) -> None:
 
 
 def _umask() -> int:
+    """The process's file mode mask. To set it, even for a moment, would be seen by files of other threads."""
+    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
