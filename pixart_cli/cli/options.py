@@ -37,25 +37,26 @@ def door_of(context: typer.Context, *, as_json: bool = False) -> Door:
     return door
 
 
-def _setting(key: str, *short: str, metavar: str | None = None, about: str = "") -> Any:
-    """The option of one row of `core/options.py`: its long name, help and default are the table's."""
+def _setting(key: str, metavar: str | None = None, about: str = "") -> Any:
+    """The option of one row of `core/options.py`: its names, help and default are the table's."""
     row = BY_SETTING[key]
     text = about or row.help[0].upper() + row.help[1:].rstrip(".") + "."
     if isinstance(row.default, (str, int)) and not isinstance(row.default, bool) and row.default != "":
         text += f" [{row.default}]"
     name = "--" + key.replace("_", "-")
     shown = metavar or ("|".join(row.choices) if row.choices else None)
+    short = (f"-{row.short}",) if row.short else ()
     return typer.Option(name, *short, help=text, metavar=shown, show_default=False)
 
 
 Prompts = Annotated[
     list[str], typer.Argument(metavar="PROMPT", help="What to draw, in quotes; - reads standard input.")
 ]
-Preset = Annotated[str | None, _setting("preset", "-p", metavar="NAME")]
-Res = Annotated[str | None, _setting("res", "-r", metavar="RES")]
-Model = Annotated[str | None, _setting("model", "-m", metavar="NAME")]
-Seed = Annotated[int | None, _setting("seed", "-s", metavar="N")]
-Count = Annotated[int | None, _setting("count", "-n", metavar="N")]
+Preset = Annotated[str | None, _setting("preset", metavar="NAME")]
+Res = Annotated[str | None, _setting("res", metavar="RES")]
+Model = Annotated[str | None, _setting("model", metavar="NAME")]
+Seed = Annotated[int | None, _setting("seed", metavar="N")]
+Count = Annotated[int | None, _setting("count", metavar="N")]
 Negative = Annotated[str | None, _setting("negative", metavar="TEXT")]
 Steps = Annotated[int | None, _setting("steps", metavar="N")]
 Guidance = Annotated[float | None, _setting("guidance", metavar="X")]
@@ -72,17 +73,17 @@ Direct = Annotated[
 Lora = Annotated[list[str] | None, _setting("lora", metavar="FILE[:SCALE]")]
 InitImage = Annotated[str | None, _setting("init_image", metavar="IMAGE")]
 Strength = Annotated[float | None, _setting("strength", metavar="X")]
-Output = Annotated[str | None, _setting("output", "-o", metavar="PATH")]
-Force = Annotated[bool | None, _setting("force", "-f")]
+Output = Annotated[str | None, _setting("output", metavar="PATH")]
+Force = Annotated[bool | None, _setting("force")]
 Metadata = Annotated[str | None, _setting("metadata")]
 Device = Annotated[str | None, _setting("device", metavar="auto|cpu|mps|cuda[:N]", about="What computes.")]
 Memory = Annotated[str | None, _setting("memory")]
 PromptCache = Annotated[int | None, _setting("prompt_cache", metavar="MB")]
 Offline = Annotated[bool | None, _setting("offline")]
-Yes = Annotated[bool | None, _setting("yes", "-y")]
+Yes = Annotated[bool | None, _setting("yes")]
 Json = Annotated[bool | None, _setting("json")]
-Print0 = Annotated[bool | None, _setting("print0", "-0")]
-Quiet = Annotated[bool | None, _setting("quiet", "-q")]
+Print0 = Annotated[bool | None, _setting("print0")]
+Quiet = Annotated[bool | None, _setting("quiet")]
 Progress = Annotated[str | None, _setting("progress")]
 DryRun = Annotated[bool | None, _setting("dry_run")]
 

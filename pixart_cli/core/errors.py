@@ -25,6 +25,7 @@ _ROWS: Final = (
     ErrorKind("usage", 2, "an option or argument is unknown, missing or malformed"),
     ErrorKind("request-invalid", 2, "a value of the request is outside its range or of the wrong type"),
     ErrorKind("prompt-invalid", 2, "a prompt is empty, too long or not valid text"),
+    ErrorKind("prompt-list-invalid", 2, "a line of a prompt list, or of a list it draws from, is wrong"),
     ErrorKind("size-invalid", 2, "a size is unknown, malformed, or too large for this machine"),
     ErrorKind("preset-unknown", 2, "no preset has that name"),
     ErrorKind("preset-invalid", 2, "a preset file holds an unknown key or a wrong value"),

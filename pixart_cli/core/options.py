@@ -23,6 +23,7 @@ MAX_PATH_CHARACTERS: Final = 4096
 MEGABYTE: Final = 1_000_000
 
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(?::[0-9]{1,3})?")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
 
@@ -31,17 +32,20 @@ _FALSE: Final = ("0", "false", "no", "off")
 class Setting:
     """One row. `key` is the TOML key, and ``PIXART_<KEY>``, and the long option with dashes for underscores.
 
-    `default` is the built-in value; None where the model, the size or chance decides.
+    `default` is the built-in value; None where the model, the size or chance decides. `short` is the option's
+    letter. `whole_batch` says why one picture of a batch cannot have a value of its own; empty where it can.
     """
 
     key: str
     kind: type[str | int | float | bool | tuple[str, ...]]
     help: str
+    short: str = ""
     default: str | int | float | bool | tuple[str, ...] | None = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     decides_pixels: bool = False
+    whole_batch: str = ""
 
     def check(self, value: Any, *, source: str, code: str | None = None) -> Any:
         """`value` as this setting's kind.
@@ -84,22 +88,23 @@ class Setting:
         return field.check(value, source=source)
 
     def read(self, text: str, *, source: str, code: str | None = None) -> Any:
-        """The value that `text`, from the environment, spells out.
+        """The value that `text`, from the environment or a prompt list, spells out.
 
         Raises:
             PixartError: as :meth:`check`.
         """
-        return self.check(_parse(text.strip(), self.kind), source=source, code=code)
+        return self.check(_parse(text, self.kind), source=source, code=code)
 
 
 def _parse(text: str, kind: type) -> Any:
     """`text` as `kind`, or unchanged where it is none, for :meth:`Setting.check` to refuse."""
-    if kind is bool and text.lower() in (*_TRUE, *_FALSE):
-        return text.lower() in _TRUE
-    if kind is int and re.fullmatch(r"[-+]?[0-9]{1,20}", text):
-        return int(text)
-    if kind is float and re.fullmatch(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})", text):
-        return float(text)
+    bare = text.strip()
+    if kind is bool and bare.lower() in (*_TRUE, *_FALSE):
+        return bare.lower() in _TRUE
+    if kind is int and re.fullmatch(r"[-+]?[0-9]{1,20}", bare):
+        return int(bare)
+    if kind is float and _NUMBER.fullmatch(bare):
+        return float(bare)
     return text
 
 
@@ -175,12 +180,13 @@ _SPECIAL: Final[Mapping[str, Callable[[Any, str], Any]]] = {
 }
 
 
-def _pixels(key: str) -> Setting:
+def _pixels(key: str, short: str = "") -> Setting:
     field = BY_KEY[key]
     return Setting(
         key=key,
         kind=field.kind,
         help=field.help,
+        short=short,
         default=field.default,
         choices=field.choices,
         minimum=field.minimum,
@@ -189,12 +195,17 @@ def _pixels(key: str) -> Setting:
     )
 
 
+_ONCE: Final = "the networks are loaded once, for the whole batch"
+_ASKED: Final = "the weights of the whole batch are looked for before it begins"
+_TOLD: Final = "it is about what the whole batch tells"
+
 SETTINGS: Final = (
-    Setting(key="preset", kind=str, help="a preset to start from"),
-    Setting(key="res", kind=str, help="size: a name, WIDTHxHEIGHT, or paper as a3@150", decides_pixels=True),
-    _pixels("model"),
-    _pixels("seed"),
-    Setting(key="count", kind=int, default=1, minimum=1, maximum=MAX_COUNT,
+    Setting(key="preset", kind=str, short="p", help="a preset to start from"),
+    Setting(key="res", kind=str, short="r", help="size: a name, WIDTHxHEIGHT, or paper as a3@150",
+            decides_pixels=True),
+    _pixels("model", short="m"),
+    _pixels("seed", short="s"),
+    Setting(key="count", kind=int, short="n", default=1, minimum=1, maximum=MAX_COUNT,
             help="pictures a prompt: seed, seed+1, ..."),
     _pixels("negative"),
     _pixels("steps"),
@@ -205,26 +216,39 @@ SETTINGS: Final = (
     Setting(key="lora", kind=tuple, help=BY_KEY["lora"].help, default=(), decides_pixels=True),
     replace(_pixels("init_image"), default=None, decides_pixels=False),
     replace(_pixels("strength"), default=None),
-    Setting(key="output", kind=str, help="a file, a folder, a template, or - for standard output"),
-    Setting(key="force", kind=bool, default=False, help="overwrite what exists"),
+    Setting(key="output", kind=str, short="o", help="a file, a folder, a template, or - for standard output"),
+    Setting(key="force", kind=bool, short="f", default=False, help="overwrite what exists",
+            whole_batch="what is drawn already would be drawn again by every run"),
     Setting(key="metadata", kind=str, default="full", choices=("full", "minimal", "none"),
             help="what the picture says of itself"),
-    Setting(key="device", kind=str, default="auto", help="auto, cpu, mps or cuda[:N]"),
+    Setting(key="device", kind=str, default="auto",
+            help="auto, cpu, mps or cuda[:N]", whole_batch=_ONCE),
     Setting(key="memory", kind=str, default="auto", choices=("auto", "full", "offload", "low"),
-            help="how much memory to use"),
+            help="how much memory to use",
+            whole_batch=_ONCE),
     Setting(key="prompt_cache", kind=int, default=512, minimum=0, maximum=1_000_000,
-            help="MB of prompts' embeddings kept on disk, 0 for none"),
-    Setting(key="offline", kind=bool, default=False, help="never touch the network"),
-    Setting(key="yes", kind=bool, default=False, help="agree to a download"),
-    Setting(key="json", kind=bool, default=False, help="one JSON document on standard output"),
-    Setting(key="print0", kind=bool, default=False, help="end each path with NUL"),
-    Setting(key="quiet", kind=bool, default=False, help="only errors on standard error"),
+            help="MB of prompts' embeddings kept on disk, 0 for none",
+            whole_batch=_ONCE),
+    Setting(key="offline", kind=bool, default=False, help="never touch the network",
+            whole_batch=_ASKED),
+    Setting(key="yes", kind=bool, short="y", default=False, help="agree to a download",
+            whole_batch=_ASKED),
+    Setting(key="json", kind=bool, default=False, help="one JSON document on standard output",
+            whole_batch=_TOLD),
+    Setting(key="print0", kind=bool, short="0", default=False, help="end each path with NUL",
+            whole_batch=_TOLD),
+    Setting(key="quiet", kind=bool, short="q", default=False, help="only errors on standard error",
+            whole_batch=_TOLD),
     Setting(key="progress", kind=str, default="auto", choices=("auto", "bar", "plain", "none"),
-            help="how progress shows"),
-    Setting(key="dry_run", kind=bool, default=False, help="say what would be done, and do nothing"),
+            help="how progress shows",
+            whole_batch=_TOLD),
+    Setting(key="dry_run", kind=bool, default=False, help="say what would be done, and do nothing",
+            whole_batch="a batch is drawn, or not"),
 )  # fmt: skip
 
 BY_SETTING: Final[Mapping[str, Setting]] = {setting.key: setting for setting in SETTINGS}
+# What a picture of a batch may have of its own: a prompt list sets these.
+PICTURE_SETTINGS: Final[Mapping[str, Setting]] = {row.key: row for row in SETTINGS if not row.whole_batch}
 
 # A preset describes a picture, not a run: pixels, size, place, and a sentence around the prompt.
 PROMPT: Final = Setting(key="prompt", kind=str, help="a sentence around {prompt}", decides_pixels=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OFF: Final = "off"
 AUTO: Final = "auto"
 DIRECT: Final = "direct"
+SHORTHANDS: Final = {"draft": OFF, "direct": DIRECT}  # options without a value
 MOST_PASSES: Final = 8
 LEAST_STRENGTH, MOST_STRENGTH = 0.05, 4.0
 # Less enlargement than this is not worth a pass: Lanczos keeps what there is.

@@ -93,7 +93,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """
     found = {setting: environ.get(_PREFIX + setting.key.upper(), "") for setting in SETTINGS}
     return {
-        setting.key: setting.read(text, source=_PREFIX + setting.key.upper(), code="config-invalid")
+        setting.key: setting.read(text.strip(), source=_PREFIX + setting.key.upper(), code="config-invalid")
         for setting, text in found.items()
         if text.strip()
     }

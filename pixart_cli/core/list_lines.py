@@ -1,0 +1,88 @@
+"""Lines of lists that people and programs write: any length of list, no length of line, and UTF-8 alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, TextIO, cast
+
+from pixart_cli.core.errors import PixartError
+
+MAX_LINE_CHARACTERS: Final = 1_000_000
+CODE: Final = "prompt-list-invalid"
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")  # its mark, as bytes that are no UTF-8
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line without its end. `number` counts from 1, `name` is the list's."""
+
+    name: str
+    number: int
+    text: str
+
+    def place(self, index: int | None = None) -> str:
+        """ "prompts.txt:3", or "prompts.txt:3:7" for the character at `index`, from 0."""
+        return f"{self.name}:{self.number}" + ("" if index is None else f":{index + 1}")
+
+    def wrong(self, index: int | None, what: str, hint: str) -> PixartError:
+        """The error which says that `what` is wrong at the character `index` of this line."""
+        return PixartError(CODE, f"{self.place(index)}: {what}", hint)
+
+
+def read_lines(source: TextIO | Iterable[str], *, name: str) -> Iterator[Line]:
+    r"""The lines of `source`, one in memory at a time, ended by LF or CRLF; a byte-order mark is left out.
+
+    Bytes that are no UTF-8 are placed best where `source` was opened with ``errors="surrogateescape"``.
+
+    Raises:
+        PixartError: "prompt-list-invalid" for what is no UTF-8, a NUL, a lone CR or a line of more than a
+            million characters; "disk" when `source` cannot be read.
+    """
+    for number, text in enumerate(_texts(source, name), 1):
+        line = Line(name, number, text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text)
+        _check(line)
+        yield line
+
+
+def _texts(source: TextIO | Iterable[str], name: str) -> Iterator[str]:
+    """Each line without its end; of one too long, only as much as shows that it is."""
+    number = 0
+    try:
+        for text in _pieces(source):
+            number += 1
+            yield text.removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        what = f"not valid UTF-8: {error.reason}"
+        raise Line(name, number + 1, "").wrong(None, what, "Save the list as UTF-8.") from None
+    except OSError as error:
+        what = f"cannot read {name}: {(error.strerror or str(error)).lower()}"
+        raise PixartError("disk", what, "Name a list that can be read.") from error
+
+
+def _pieces(source: TextIO | Iterable[str]) -> Iterator[str]:
+    if not hasattr(source, "readline"):
+        yield from source
+        return
+    file = cast("TextIO", source)
+    while piece := file.readline(MAX_LINE_CHARACTERS + 3):
+        yield piece
+
+
+def _check(line: Line) -> None:
+    text = line.text
+    if len(text) > MAX_LINE_CHARACTERS:
+        what = f"a line of more than {MAX_LINE_CHARACTERS} characters"
+        raise line.wrong(None, what, "Write a prompt a line; is this a text file?")
+    if line.number == 1 and text.startswith(_UTF_16):
+        raise line.wrong(None, "this is UTF-16", "Save the list as UTF-8.")
+    if text.isascii() and "\x00" not in text and "\r" not in text:
+        return
+    for index, character in enumerate(text):
+        if character == "\x00":
+            raise line.wrong(index, "a NUL character", "Remove it; is this a text file?")
+        if character == "\r":
+            raise line.wrong(index, "a carriage return inside the line", "End lines with LF or CRLF.")
+        if "\ud800" <= character <= "\udfff":
+            raise line.wrong(index, "not valid UTF-8", "Save the list as UTF-8.")
