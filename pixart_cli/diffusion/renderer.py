@@ -59,7 +59,7 @@ class NetworkRenderer:
     ) -> None:
         self.plan = plan
         self.installed = installed
-        self.files = dict(files)
+        self.files = files
         self._crew = crew
         self._cache = cache
         self._components: Components | None = None

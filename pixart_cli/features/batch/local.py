@@ -1,0 +1,255 @@
+"""The engine of this machine: prompts embedded together, pictures drawn one after another, written beside."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
+from pixart_cli.features.batch.publishing import find, publish_picture
+from pixart_cli.features.generate import png_of
+
+CHUNK: Final = 256  # pictures whose prompts are embedded together, and that are put in order of size
+ALIKE: Final = 10  # failures in a row that no picture explains
+_WRITERS: Final = min(4, os.cpu_count() or 1)
+_WAITING: Final = 2 * _WRITERS  # pictures that are drawn and not yet written
+# What the next picture would meet as well, unless the picture itself brought it.
+_OF_ALL: Final = frozenset(
+    ("disk", "model-missing", "download-failed", "weights-invalid", "install-broken", "device-unavailable")
+    + ("process-lost", "not-in-this-build")
+)
+_BROUGHT: Final = {"model-missing": "model", "download-failed": "model", "weights-invalid": "model"}
+
+RendererOf = Callable[[str, MemoryPlan, dict[str, Path]], Renderer]
+
+
+class LocalEngine:
+    """Draws in this process.
+
+    Args:
+        renderer_of: gives what draws, by model, plan and the files that requests name; asked again when model
+            or plan change, and after memory ran out.
+        force: publish over what is there.
+        on_progress: told of every step.
+        pause: called where the batch may be left, between two steps and two pictures; raises to leave it.
+    """
+
+    def __init__(
+        self,
+        renderer_of: RendererOf,
+        *,
+        force: bool,
+        on_progress: ProgressCallback,
+        pause: Callable[[], None],
+    ) -> None:
+        self._renderer_of, self._force = renderer_of, force
+        self._on_progress, self._pause = on_progress, pause
+        self._key: tuple[object, ...] = ()
+        self._renderer: Renderer | None = None
+        self._files: dict[str, Path] = {}
+        self._alike = 0
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
+        """As `Engine.run`."""
+        with Writers(force=self._force) as writers:
+            try:
+                while chunk := list(islice(tasks, CHUNK)):
+                    for group in _groups(chunk):
+                        yield from self._draw(group, writers)
+                yield from writers.rest()
+            except GeneratorExit:
+                raise
+            except BaseException:
+                yield from writers.rest(quietly=True)
+                raise
+
+    def _draw(self, tasks: list[Task], writers: Writers) -> Iterator[Outcome]:
+        """All of `tasks`, which one renderer draws; what fails is told, and the others are drawn."""
+        while tasks:
+            self._pause()
+            watch = _Watch(self._on_progress, self._pause)
+            done, error = 0, None
+            for made in self._rendered(tasks, watch):
+                if isinstance(made, PixartError):
+                    error = made
+                    break
+                yield from writers.write(tasks[done], made)
+                done, self._alike = done + 1, 0
+                self._pause()
+            if error is None:
+                return
+            if done == 0 and len(tasks) > 1 and not watch.drawing and not _ends_all(error, tasks):
+                yield from self._isolate(tasks, writers)
+                return
+            yield self._blame(tasks[done], error)
+            tasks = tasks[done + 1 :]
+
+    def _rendered(self, tasks: Sequence[Task], watch: _Watch) -> Iterator[Rendering | PixartError]:
+        """What is drawn of `tasks`, in their order, up to the first that fails; then why."""
+        try:
+            requests = [task.request for task in tasks]
+            yield from self._renderer_for(tasks).render(requests, on_progress=watch)
+        except Exception as failure:  # noqa: BLE001 -- whatever one picture does, the others are drawn
+            yield as_error(failure)
+
+    def _isolate(self, tasks: list[Task], writers: Writers) -> Iterator[Outcome]:
+        """Halve `tasks`, one of which none can be drawn with, until that one is alone."""
+        middle = len(tasks) // 2
+        for half in (tasks[:middle], tasks[middle:]):
+            yield from self._draw(half, writers)
+
+    def _blame(self, task: Task, error: PixartError) -> Failed:
+        """`error` as that of `task` alone.
+
+        Raises:
+            PixartError: when it is that of all.
+        """
+        if error.code in _OF_ALL and not _brought(task, error):
+            raise error
+        self._alike = self._alike + 1 if error.code == "bug" else 0
+        if self._alike == ALIKE:
+            raise error
+        if error.code in ("out-of-memory", "bug"):
+            self._renderer = None  # the plan was stepped down, or who knows what the networks hold now
+        return Failed(task=task, error=error)
+
+    def _renderer_for(self, tasks: Sequence[Task]) -> Renderer:
+        self._files.clear()
+        for task in tasks:
+            self._files.update(task.files)
+        key = _key(tasks[0])
+        if self._renderer is None or key != self._key:
+            self._renderer = None  # freed before the next is loaded
+            self._renderer = self._renderer_of(tasks[0].request.model, tasks[0].plan, self._files)
+            self._key = key
+        return self._renderer
+
+
+class _Watch:
+    """Passes events on, and remembers whether drawing had begun. Every event is a place to leave at."""
+
+    def __init__(self, on_progress: ProgressCallback, pause: Callable[[], None]) -> None:
+        self._on_progress, self._pause = on_progress, pause
+        self.drawing = False
+
+    def __call__(self, event: ProgressEvent) -> None:
+        self.drawing |= event.stage not in ("load", "encode")
+        self._on_progress(event)
+        self._pause()
+
+
+class Writers:
+    """Threads that make PNG files of pictures and publish them while the next are drawn."""
+
+    def __init__(self, *, force: bool) -> None:
+        self._force = force
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="pixart-writer")
+        self._waiting: deque[tuple[Task, Future[Outcome]]] = deque()
+        self._taken: set[str] = set()
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def write(self, task: Task, rendering: Rendering) -> Iterator[Outcome]:
+        """Take one picture; gives the outcomes that are known by now, and waits when too many are not.
+
+        Raises:
+            PixartError: "disk", which is no single picture's fault.
+        """
+        over = self._place_to_overwrite(task) if self._force else None
+        self._waiting.append((task, self._pool.submit(_publish, task, rendering, over)))
+        while self._waiting and (len(self._waiting) > _WAITING or self._waiting[0][1].done()):
+            yield self._next()
+
+    def rest(self, *, quietly: bool = False) -> Iterator[Outcome]:
+        """The outcomes of all that was taken. `quietly` keeps a disk's error, for one is on its way already."""
+        while self._waiting:
+            try:
+                yield self._next()
+            except PixartError:
+                if not quietly:
+                    raise
+
+    def _next(self) -> Outcome:
+        task, future = self._waiting.popleft()
+        try:
+            return future.result()
+        except Exception as failure:  # noqa: BLE001 -- told of this picture alone, unless it is the disk's
+            error = as_error(failure)
+            if error.code == "disk":
+                raise error from failure
+            return Failed(task=task, error=error)
+
+    def _place_to_overwrite(self, task: Task) -> Path:
+        """Its own place, or the first that this run has given to no other picture."""
+        own = find(task.paths, task.fingerprint, by_name=task.metadata == "none")
+        path = own or next((path for path in task.paths if str(path) not in self._taken), task.paths[-1])
+        self._taken.add(str(path))
+        return path
+
+
+def _publish(task: Task, rendering: Rendering, over: Path | None) -> Outcome:
+    from pixart_cli.core.publish import publish
+
+    data = png_of(rendering, task.job, task.metadata)
+    by_another = False
+    if over is None:
+        by_name = task.metadata == "none"
+        path, by_another = publish_picture(data, task.paths, task.fingerprint, by_name=by_name)
+    else:
+        path = over
+        publish(data, path, force=True)
+    return Published(
+        task=task, path=path, provenance=rendering.provenance, seconds=rendering.seconds,
+        warnings=rendering.warnings, by_another=by_another,
+    )  # fmt: skip
+
+
+def _key(task: Task) -> tuple[object, ...]:
+    """What the renderer depends on: the model, and how it is held in memory."""
+    plan = task.plan
+    return task.request.model, plan.device, plan.dtype, plan.offload, plan.encoder
+
+
+def _groups(chunk: Iterable[Task]) -> Iterator[list[Task]]:
+    """`chunk` by renderer, and inside by what can be drawn together; else in the list's order."""
+    groups: dict[tuple[object, ...], list[Task]] = {}
+    for task in chunk:
+        groups.setdefault(_key(task), []).append(task)
+    for group in groups.values():
+        alike: dict[tuple[object, ...], list[Task]] = {}
+        for task in group:
+            request = task.request
+            alike.setdefault((request.lora, request.width, request.height), []).append(task)
+        yield [task for tasks in alike.values() for task in tasks]
+
+
+def _brought(task: Task, error: PixartError) -> bool:
+    """Whether the picture's own options are what `error` is about."""
+    own = task.entry.options
+    return _BROUGHT.get(error.code, "") in own or (error.code == "weights-invalid" and "lora" in own)
+
+
+def _ends_all(error: PixartError, tasks: Sequence[Task]) -> bool:
+    return error.code in _OF_ALL and not any(_brought(task, error) for task in tasks)
+
+
+def as_error(failure: Exception) -> PixartError:
+    """`failure` as an error with a code, for a list of failures."""
+    if isinstance(failure, PixartError):
+        return failure
+    if isinstance(failure, MemoryError):
+        return PixartError("out-of-memory", "memory ran out", "Close other programs, or choose a smaller size.")
+    what = f"a bug in pixart: {type(failure).__name__}: {failure}"
+    return PixartError("bug", what, "Run it again with --debug and report what it shows.")
