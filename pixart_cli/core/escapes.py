@@ -1,4 +1,4 @@
-r"""Backslashes in prompt lists: ``\n``, ``\t``, ``\r``, ``\xHH``, ``\uHHHH``, ``\UHHHHHHHH``, ``\{`` and others."""
+r"""Backslashes in prompt lists: ``\n``, ``\t``, ``\r``, ``\xHH``, ``\uHHHH``, ``\UHHHHHHHH``, ``\{`` …"""
 
 from __future__ import annotations
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, TextIO, cast
+from difflib import get_close_matches
+from pathlib import Path
+from typing import BinaryIO, Final, TextIO, cast
 
 from pixart_cli.core.errors import PixartError
 
@@ -16,19 +19,56 @@ _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")  # its mark, as bytes that are
 
 @dataclass(frozen=True)
 class Line:
-    """One line without its end. `number` counts from 1, `name` is the list's."""
+    """One line without its end. `number` counts from 1, `name` is the list's, `start` where `text` begins."""
 
     name: str
     number: int
     text: str
+    start: int = 0
+
+    def stripped(self) -> Line:
+        """This line without spaces and tabs at its ends; places stay those of the file."""
+        bare = self.text.lstrip(" \t")
+        return Line(self.name, self.number, bare.rstrip(" \t"), self.start + len(self.text) - len(bare))
 
     def place(self, index: int | None = None) -> str:
         """ "prompts.txt:3", or "prompts.txt:3:7" for the character at `index`, from 0."""
-        return f"{self.name}:{self.number}" + ("" if index is None else f":{index + 1}")
+        return f"{self.name}:{self.number}" + ("" if index is None else f":{self.start + index + 1}")
 
     def wrong(self, index: int | None, what: str, hint: str) -> PixartError:
         """The error which says that `what` is wrong at the character `index` of this line."""
         return PixartError(CODE, f"{self.place(index)}: {what}", hint)
+
+
+def open_list(path: Path) -> TextIO:
+    """The list at `path`, opened as :func:`read_lines` reads it best.
+
+    Raises:
+        PixartError: "prompt-list-invalid" when there is no such file, "disk" when it cannot be opened.
+    """
+    try:
+        return as_list(path.open("rb"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PixartError(CODE, f"there is no file {path}", _beside(path)) from None
+    except IsADirectoryError:
+        raise PixartError(CODE, f"{path} is a folder", "Name a prompt list.") from None
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise PixartError("disk", f"cannot read {path}: {reason}", "Name a list that can be read.") from error
+
+
+def _beside(path: Path) -> str:
+    try:
+        names = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        names = []
+    close = get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.with_name(close[0])}?" if close else "Name a prompt list, or - to send one."
+
+
+def as_list(data: BinaryIO) -> TextIO:
+    """The text of `data`, standard input say, as :func:`read_lines` reads it best."""
+    return io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def read_lines(source: TextIO | Iterable[str], *, name: str) -> Iterator[Line]:

@@ -23,6 +23,7 @@ _IN_DOUBLE: Final = re.compile(r"""\\(["\\$`])""")
 _LONG: Final[Mapping[str, Setting]] = {f"--{row.key.replace('_', '-')}": row for row in SETTINGS}
 _SHORT: Final[Mapping[str, Setting]] = {f"-{row.short}": row for row in SETTINGS if row.short}
 _FLAGS: Final[Mapping[str, str]] = {f"--{word}": value for word, value in SHORTHANDS.items()}
+OPTION_NAMES: Final = frozenset([*_LONG, *_FLAGS])
 _KNOWN: Final = [*_FLAGS, *(name for name, row in _LONG.items() if not row.whole_batch)]
 
 
