@@ -15,6 +15,9 @@ from pixart_cli.core.options import MEGABYTE
 from pixart_cli.core.rendering import Renderer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pixart_cli.diffusion.device import MemoryPlan
     from pixart_cli.features.generate import Order
 
 
@@ -25,19 +28,47 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
         PixartError: "model-missing" when its weights are not here and were not fetched, "download-failed",
             "weights-invalid".
     """
+    return renderer_for(door, order.model, order.plan, order.files, values)
+
+
+def renderer_for(
+    door: Door, model: str, plan: MemoryPlan, files: Mapping[str, Path], values: Mapping[str, Any]
+) -> Renderer:
+    """What draws with `model` as `plan` says; as :func:`renderer_of`. `files` are those that requests name."""
     from pixart_cli.features.generate import network
 
     if door.renderers is not None:
-        return door.renderers(order.model, order.plan)
+        return door.renderers(model, plan)
     cache_bytes = values["prompt_cache"] * MEGABYTE
     try:
-        return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
+        return network(model, plan, files, cache_bytes=cache_bytes)
     except PixartError as missing:
-        spec = catalog().get(order.model)
-        if missing.code != "model-missing" or spec is None or spec.built_in:
-            raise
-        obtain(door.printer, spec, missing.message, values)
-    return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
+        _obtain_missing(door.printer, model, missing, values)
+    return network(model, plan, files, cache_bytes=cache_bytes)
+
+
+def with_weights(door: Door, model: str, values: Mapping[str, Any]) -> None:
+    """See to it that the weights of `model` are here.
+
+    Raises:
+        PixartError: as :func:`renderer_of`.
+    """
+    from pixart_cli.features.generate import find_weights
+
+    if door.renderers is not None:
+        return
+    try:
+        find_weights(model)
+    except PixartError as missing:
+        _obtain_missing(door.printer, model, missing, values)
+
+
+def _obtain_missing(printer: Printer, model: str, missing: PixartError, values: Mapping[str, Any]) -> None:
+    """Fetch what `missing` says is not here, or raise it where nothing can be fetched."""
+    spec = catalog().get(model)
+    if missing.code != "model-missing" or spec is None or spec.built_in:
+        raise missing
+    obtain(printer, spec, missing.message, values)
 
 
 def is_offline(values: Mapping[str, Any]) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pixart_cli.cli.output import Printer
+from pixart_cli.cli.signals import Watch
+from pixart_cli.core.errors import PixartError
 from pixart_cli.core.options import BY_SETTING
+from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.rendering import Renderer
 
 RendererFactory = Callable[[str, Any], Renderer]
@@ -19,10 +22,14 @@ RendererFactory = Callable[[str, Any], Renderer]
 
 @dataclass(frozen=True)
 class Door:
-    """Where a command prints, and what draws: by model and memory plan; None means the networks."""
+    """Where a command prints, and what draws: by model and memory plan; None means the networks.
+
+    `watch` knows of signals.
+    """
 
     printer: Printer
     renderers: RendererFactory | None = None
+    watch: Watch = field(default_factory=Watch)
 
 
 def switched_on(*variables: str) -> bool:
@@ -35,6 +42,19 @@ def door_of(context: typer.Context, *, as_json: bool = False) -> Door:
     door: Door = context.obj
     door.printer.as_json |= as_json
     return door
+
+
+def refine_of(refine: str | None, *, draft: bool, direct: bool) -> str | None:
+    """The one thing that was said of refining.
+
+    Raises:
+        PixartError: "usage" when there are several.
+    """
+    said = [value for value in (refine, OFF if draft else None, DIRECT if direct else None) if value]
+    if len(said) > 1:
+        what = "--refine, --draft and --direct are three words for one thing"
+        raise PixartError("usage", what, "Say one of them.")
+    return said[0] if said else None
 
 
 def _setting(key: str, metavar: str | None = None, about: str = "") -> Any:

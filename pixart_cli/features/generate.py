@@ -169,6 +169,15 @@ def try_folders(paths: Sequence[Path]) -> None:
             raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
 
 
+def find_weights(model: str) -> None:
+    """Raise where the weights of `model` are not on this machine, or not what they should be.
+
+    Raises:
+        PixartError: "model-missing" or "weights-invalid".
+    """
+    locate(model)
+
+
 def network(
     model: str, memory_plan: MemoryPlan, files: Mapping[str, Path] = NO_FILES, *, cache_bytes: int = 0
 ) -> Renderer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.escapes import escape
+from pixart_cli.core.options import PICTURE_SETTINGS
 from pixart_cli.core.publish import publish
 from pixart_cli.core.terminal import plain
 
@@ -47,7 +50,7 @@ class Failures:
         Raises:
             PixartError: "disk".
         """
-        text = prompt_list.write_job(entry.prompt, entry.options)
+        text = _spelled(entry.prompt, entry.options)
         key = (fingerprint or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest())[:16]
         reason = plain(" ".join(f"{error.code}: {error.message}".split()))
         where = "" if error.message.startswith(entry.source) else f" ({plain(entry.source)}:{entry.line})"
@@ -71,7 +74,11 @@ class Failures:
             with suppress(OSError):
                 self.path.unlink()
             return
-        publish((text if kept and not _MARK.match(kept[0]) else _HEADER + "\n" + text).encode(), self.path, force=True)
+        publish(
+            (text if kept and not _MARK.match(kept[0]) else _HEADER + "\n" + text).encode(),
+            self.path,
+            force=True,
+        )
 
 
 def _blocks(path: Path) -> Iterator[tuple[str, str]]:
@@ -92,9 +99,24 @@ def _blocks(path: Path) -> Iterator[tuple[str, str]]:
         yield key, "".join(block)
 
 
+def _spelled(prompt: str, options: Mapping[str, Any]) -> str:
+    """Lines of a prompt list that say this."""
+    text = escape(prompt.strip(), "\\{}|")
+    if text.startswith(("#", "-")):
+        text = "\\" + text
+    words = [f"--{key.replace('_', '-')} {_quoted(each)}" for key, value in options.items()
+             for each in (value if isinstance(value, tuple) else (value,))]  # fmt: skip
+    return text + "\n" + "".join(f"  {word}\n" for word in words)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return shlex.quote(text) if text.isprintable() else "$'" + escape(text, "\\'") + "'"
+
+
 def whole(entry: prompt_list.Job, typed: Mapping[str, Any], seed: int | None) -> prompt_list.Job:
     """`entry` with all that was typed for the batch among its own options, for one picture of this seed."""
-    own = {key: typed[key] for key in prompt_list.PICTURE_SETTINGS if typed.get(key) is not None} | dict(entry.options)
+    own = {key: typed[key] for key in PICTURE_SETTINGS if typed.get(key) is not None} | dict(entry.options)
     if seed is not None:
         own = {key: value for key, value in own.items() if key != "count"} | {"seed": seed}
     return prompt_list.Job(prompt=entry.prompt, options=own, line=entry.line, source=entry.source)

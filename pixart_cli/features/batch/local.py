@@ -185,7 +185,7 @@ class Writers:
         task, future = self._waiting.popleft()
         try:
             return future.result()
-        except Exception as failure:  # noqa: BLE001 -- told of this picture alone, unless it is the disk's
+        except Exception as failure:
             error = as_error(failure)
             if error.code == "disk":
                 raise error from failure
@@ -250,6 +250,8 @@ def as_error(failure: Exception) -> PixartError:
     if isinstance(failure, PixartError):
         return failure
     if isinstance(failure, MemoryError):
-        return PixartError("out-of-memory", "memory ran out", "Close other programs, or choose a smaller size.")
+        return PixartError(
+            "out-of-memory", "memory ran out", "Close other programs, or choose a smaller size."
+        )
     what = f"a bug in pixart: {type(failure).__name__}: {failure}"
     return PixartError("bug", what, "Run it again with --debug and report what it shows.")

@@ -167,7 +167,9 @@ def _check_known_by_name(output: str | None) -> None:
     """A picture that says nothing of itself is found again by its name alone, if that tells it from others."""
     if "{fingerprint" not in (output or ""):
         what = "without metadata a picture of a batch is known by its name, which must hold {fingerprint}"
-        raise PixartError("output-invalid", what, "Add -o '{slug:60}-{fingerprint:16}.png', or --metadata minimal.")
+        raise PixartError(
+            "output-invalid", what, "Add -o '{slug:60}-{fingerprint:16}.png', or --metadata minimal."
+        )
 
 
 def seed_of(prompt: str) -> int:

@@ -1,0 +1,96 @@
+"""Where a batch's prompts come from: a list on the disk, or standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.list_lines import as_list, open_list
+from pixart_cli.core.paths import config_dir, here
+from pixart_cli.core.prompt_list import Entry, Format, Job, read_entries
+
+if TYPE_CHECKING:
+    from pixart_cli.features.batch.resolve import Resolver
+
+STDIN: Final = "-"
+_STDIN_NAME: Final = "<stdin>"
+_WILDCARDS: Final = "wildcards"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a list asks for: how many pictures, and of which models."""
+
+    pictures: int
+    models: tuple[str, ...]
+
+
+class PromptSource:
+    """The list that a command names.
+
+    Args:
+        words: a file, or - for standard input.
+        form: how it is written.
+        sample: so many of each prompt's combinations.
+    """
+
+    def __init__(self, words: str, form: Format, sample: int | None) -> None:
+        self._path = None if words == STDIN else Path(words)
+        self._form, self._sample = form, sample
+        self._stdin: TextIO | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return _STDIN_NAME if self._path is None else str(self._path)
+
+    def jobs(self) -> Iterator[Job]:
+        """The list's jobs, each read when it is asked for.
+
+        Raises:
+            PixartError: "prompt-list-invalid" or "disk".
+        """
+        for entry in self._entries():
+            yield from entry.jobs(sample=self._sample)
+
+    def survey(self, resolver: Resolver) -> Survey | None:
+        """The whole list looked through, with every option in it; None where it can be read only once.
+
+        Raises:
+            PixartError: "prompt-list-invalid" or "disk", and as `Resolver.survey`.
+        """
+        if not self._can_repeat():
+            return None
+        pictures, models = 0, dict[str, None]()
+        for entry in self._entries():
+            count, model = resolver.survey(entry)
+            pictures += count * entry.count(self._sample)
+            models[model] = None
+        return Survey(pictures, tuple(models))
+
+    def _can_repeat(self) -> bool:
+        """Whether it is a file, which does not end by being read."""
+        return self._open_stdin().seekable() if self._path is None else self._path.is_file()
+
+    def _entries(self) -> Iterator[Entry]:
+        folders = [config_dir() / _WILDCARDS, here() / _WILDCARDS]
+        if self._path is None:
+            stream = self._open_stdin()
+            if stream.seekable():
+                stream.seek(0)
+            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders[::-1])
+            return
+        with open_list(self._path) as stream:
+            beside = [self._path.parent / _WILDCARDS, *folders[::-1]]
+            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=beside)
+
+    def _open_stdin(self) -> TextIO:
+        if sys.stdin is None:
+            raise PixartError("prompt-list-invalid", "standard input is closed", "Name a prompt list.")
+        if self._stdin is None:
+            self._stdin = as_list(sys.stdin.buffer)
+        return self._stdin
