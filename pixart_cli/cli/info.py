@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,19 +19,40 @@ if TYPE_CHECKING:
     from pixart_cli.features.info import Description
 
 SCHEMA: Final = "pixart.info/1"
+_WAYS: Final = ("text", "batch")
 _SIDES: Final = ("width", "height")  # the file's own are shown
 
 
-def info(context: typer.Context, images: options.Images, json: options.AsJson = False) -> None:
+def info(
+    context: typer.Context,
+    images: options.Images,
+    as_: Annotated[
+        str, typer.Option("--as", help="How: for a person, or as a prompt list.", metavar="text|batch")
+    ] = "text",
+    lora: options.ReplayLora = None,
+    init_image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--init-image", metavar="IMAGE", help="A picture they started from.", show_default=False
+        ),
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
     """Show what each picture says of itself: prompt, seed and all else that made it.
 
     \b
     Examples:
       pixart info poster.png
       pixart info --json *.png
+      pixart info --as batch *.png > again.txt
     """
     printer = door_of(context, as_json=json).printer
-    found = [_describe(printer, image, alone=len(images) == 1) for image in images]
+    _check(as_, json=json, supplied=bool(lora or init_image))
+    if as_ == "batch":
+        way = _as_list(printer, lora or (), init_image or ())
+    else:
+        way = _for_people(printer, images)
+    found = [_describe(printer, image, way, alone=len(images) == 1) for image in images]
     failures = [error for _, error in found if error is not None]
     values = [value for value, _ in found]
     if failures:
@@ -38,17 +61,49 @@ def info(context: typer.Context, images: options.Images, json: options.AsJson = 
     printer.document(SCHEMA, images=values)
 
 
-def _describe(printer: Printer, image: Path, *, alone: bool) -> tuple[dict[str, Any], PixartError | None]:
-    """Print one picture's description and give it as data. A failure among several is told at once."""
+def _check(as_: str, *, json: bool, supplied: bool) -> None:
+    if as_ not in _WAYS:
+        raise PixartError("usage", f"--as cannot be {as_!r}", "Expected one of " + ", ".join(_WAYS) + ".")
+    if as_ == "batch" and json:
+        raise PixartError("usage", "a prompt list is no JSON document", "Leave --json or --as batch out.")
+    if as_ != "batch" and supplied:
+        what = "--lora and --init-image name files for the lines of a prompt list"
+        raise PixartError("usage", what, "Say --as batch too, or leave them out.")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How one picture's description is spelled, and where the text goes."""
+
+    spell: Callable[[Description], str]
+    put: Callable[[str], None]
+
+
+def _for_people(printer: Printer, images: Sequence[Path]) -> _Way:
+    return _Way(lambda found: _text(found) + ("" if len(images) == 1 else "\n"), printer.data)
+
+
+def _as_list(printer: Printer, loras: Sequence[str], init_images: Sequence[Path]) -> _Way:
+    from pixart_cli.features.info import job_of, places_of
+
+    places = places_of(loras, init_images)
+    return _Way(lambda found: job_of(found, places), lambda text: printer.raw(text.encode("utf-8")))
+
+
+def _describe(
+    printer: Printer, image: Path, way: _Way, *, alone: bool
+) -> tuple[dict[str, Any], PixartError | None]:
+    """Show one picture's description and give it as data. A failure among several is told at once."""
     from pixart_cli.features.info import describe
 
     try:
         description = describe(image)
+        text = way.spell(description)
     except PixartError as error:
         if not alone:
             printer.trouble(error)
         return {"path": str(image), "error": {"code": error.code, "message": error.message}}, error
-    printer.data(_text(description) + ("" if alone else "\n"))
+    way.put(text)
     return _dict(description), None
 
 

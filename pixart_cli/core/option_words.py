@@ -141,8 +141,11 @@ def _add(options: dict[str, Any], setting: Setting, value: Word) -> None:
     key = setting.key
     if key in options and setting.kind is not tuple:
         raise value.wrong(f"{key} is set twice for one prompt", "Remove one of them.")
-    checked = check_option(setting, setting.read(value.text, source=value.place, code=CODE), value.place)
-    options[key] = (*options.get(key, ()), *checked) if setting.kind is tuple else checked
+    if setting.kind is tuple:  # given again for each, as on the command line
+        options[key] = (*options.get(key, ()), *setting.check([value.text], source=value.place, code=CODE))
+        return
+    checked = setting.read(value.text, source=value.place, code=CODE)
+    options[key] = check_option(setting, checked, value.place)
 
 
 def check_option(setting: Setting, value: Any, place: str) -> Any:

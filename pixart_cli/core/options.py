@@ -200,7 +200,7 @@ _ASKED: Final = "the weights of the whole batch are looked for before it begins"
 _TOLD: Final = "it is about what the whole batch tells"
 
 SETTINGS: Final = (
-    Setting(key="preset", kind=str, short="p", help="a preset to start from"),
+    Setting(key="preset", kind=str, short="p", help="a preset to start from, or none"),
     Setting(key="res", kind=str, short="r", help="size: a name, WIDTHxHEIGHT, or paper as a3@150",
             decides_pixels=True),
     _pixels("model", short="m"),

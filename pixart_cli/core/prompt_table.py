@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Literal
 
 from pixart_cli.core.errors import PixartError
@@ -18,7 +21,10 @@ from pixart_cli.core.table_places import in_csv, in_json
 
 PROMPT: Final = "prompt"
 _COLUMNS: Final = (PROMPT, *PICTURE_SETTINGS)
+_ENDLESS: Final = "a quote that is never closed"
+_QUOTES: Final = 'Put text in quotes, and write "" for a quote inside them.'
 _DELIMITERS: Final = (",", "\t", ";")
+_OBJECT: Final = re.compile(r'\s*\{\s*"[^"]*"\s*:')
 _BY_ENDING: Final[Mapping[str, Literal["text", "csv", "jsonl"]]] = {
     "txt": "text", "csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
 }  # fmt: skip
@@ -56,21 +62,17 @@ class Cell:
 
 
 def detect(first: Line, name: str) -> Literal["text", "csv", "jsonl"]:
-    """How a list is written, by the ending of its `name`, else by its `first` line that says anything."""
+    """How a list is written, by the ending of its `name`, else by its `first` line that says anything.
+
+    Only a list that begins with its header is taken for CSV.
+    """
     known = _BY_ENDING.get(name.rpartition(".")[2].lower()) if "." in name else None
     if known is not None:
         return known
-    if first.text.lstrip().startswith("{") and _is_object(first.text):
+    if _OBJECT.match(first.text):
         return "jsonl"
     names = [_key(cell) for cell in _cells(first)]
-    return "csv" if len(names) > 1 and PROMPT in names and all(each in _COLUMNS for each in names) else "text"
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+    return "csv" if first.number == 1 and len(names) > 1 and PROMPT in names else "text"
 
 
 def _key(name: str) -> str:
@@ -99,6 +101,9 @@ def csv_rows(lines: Iterable[Line]) -> Iterator[Row]:
     records = _records(iter(lines))
     header, delimiter = next(records)
     keys = [_column(cell) for cell in header]
+    for number, key in enumerate(keys):
+        if key and key in keys[:number]:
+            raise header[number].wrong(None, f"a second column named {key}", "Remove one of them.")
     if PROMPT not in keys:
         raise header[0].wrong(None, "no column is named prompt", "Name the columns in the first line.")
     for cells, _ in records:
@@ -111,32 +116,32 @@ def csv_rows(lines: Iterable[Line]) -> Iterator[Row]:
 def _records(lines: Iterator[Line]) -> Iterator[tuple[list[Cell], str]]:
     """The cells of each record, which may be several lines long, and what parts them."""
     taken: list[Line] = []
-
-    def texts(first: Line) -> Iterator[str]:
-        taken.append(first)
-        yield first.text + "\n"
-        for line in lines:
-            taken.append(line)
-            if sum(len(each.text) for each in taken) > MAX_LINE_CHARACTERS:
-                raise taken[0].wrong(
-                    None, "a quote that is never closed", 'Write "" for a quote inside quotes.'
-                )
-            yield line.text + "\n"
-
     first = next(lines)
     delimiter = _delimiter(first)
-    reader = csv.reader(texts(first), delimiter=delimiter, strict=True, skipinitialspace=True)
+    texts = _texts(chain([first], lines), taken)
+    reader = csv.reader(texts, delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
         try:
             texts_of_cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            hint = 'Put text in quotes, and write "" for a quote inside them.'
-            raise taken[0].wrong(None, f"not CSV: {error}", hint) from None
+            what = _ENDLESS if "end of data" in str(error) else f"not CSV: {error}"
+            raise taken[0].wrong(None, what, _QUOTES) from None
         if any(texts_of_cells):
             yield _located(texts_of_cells, tuple(taken), delimiter), delimiter
         taken.clear()
+
+
+def _texts(lines: Iterable[Line], taken: list[Line]) -> Iterator[str]:
+    """The text of each line, put down in `taken` until its record is whole."""
+    length = 0
+    for line in lines:
+        length = len(line.text) + 1 + (length if taken else 0)
+        taken.append(line)
+        if length > MAX_LINE_CHARACTERS:
+            raise taken[0].wrong(None, _ENDLESS, _QUOTES)
+        yield line.text + "\n"
 
 
 def _located(texts: list[str], lines: tuple[Line, ...], delimiter: str) -> list[Cell]:
@@ -191,11 +196,11 @@ def jsonl_rows(lines: Iterable[Line]) -> Iterator[Row]:
 
 def _object(line: Line) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        double = next((key for key in keys if keys.count(key) > 1), None)
-        if double is not None:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            double = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             raise line.wrong(in_json(line.text, double, 0), f"the key {double[:40]!r} twice", "Remove one.")
-        return dict(pairs)
+        return values
 
     try:
         value = json.loads(line.text, object_pairs_hook=unique, parse_constant=_refuse_constant)

@@ -34,6 +34,7 @@ __all__ = [
 
 PROJECT_FILE: Final = "pixart.toml"
 USER_FILE: Final = "config.toml"
+NO_PRESET: Final = "none"  # a word, so that what a file or variable says can be unsaid
 # Documented variables that are no settings.
 OTHER_VARIABLES: Final = ("PIXART_DEBUG", "PIXART_CONFIG_DIR", "PIXART_STATE_DIR", "PIXART_CACHE_DIR")
 _PREFIX: Final = "PIXART_"
@@ -124,11 +125,12 @@ def lay_over(
     environ = os.environ if environ is None else environ
     layers = list(_layers(typed, environ, cwd or paths.here()))
     origin, name = next(((o, values["preset"]) for o, values in layers if "preset" in values), ("", None))
-    if name is not None:
+    if name not in (None, NO_PRESET):
         with _told_by(origin, "preset"):
             layers.append((f"preset {name}", dict(get_preset(name, environ).settings)))
     layers.append(("built-in", {setting.key: setting.default for setting in SETTINGS}))
     values = {key: value for _, layer in reversed(layers) for key, value in layer.items()}
+    values["preset"] = None if name == NO_PRESET else name
     origins = {key: origin for origin, layer in reversed(layers) for key in layer}
     return Settings(values, origins, unknown_variables(environ))
 
