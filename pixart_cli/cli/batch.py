@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pixart_cli.features.batch.run import Batch
 
 _OWN: Final = (
-    "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format", "engine",
-    "draft", "direct", "refine", "lora",
+    "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
+    "engine", "draft", "direct", "refine", "lora",
 )  # fmt: skip
 _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
 
@@ -202,7 +202,8 @@ class _Call:
         from pixart_cli.features.batch.run import Batch
 
         return Batch(
-            self.resolver, typed=self.typed, shard=self.shard, force=self.values["force"], fail_fast=fail_fast,
+            self.resolver, typed=self.typed, shard=self.shard, force=self.values["force"],
+            fail_fast=fail_fast,
             on_tally=report.tallied if report else lambda _tally: None,
         )  # fmt: skip
 

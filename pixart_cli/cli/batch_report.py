@@ -29,8 +29,10 @@ class Rate:
         self._clock = clock
         self._times = deque[float](maxlen=_RECENT + 1)
 
-    def tick(self) -> None:
-        """One more picture is there; the first tick is the beginning."""
+    def tick(self, seconds: float) -> None:
+        """One more picture is there. Of the first, which took `seconds`, loading is no part."""
+        if not self._times:
+            self._times.append(self._clock() - seconds)
         self._times.append(self._clock())
 
     @property
@@ -69,7 +71,6 @@ class Report:
         self._printer.event("start", schema=EVENTS, source=source, total=tally.total)
         many = "pictures" if tally.total is None else _pictures(tally.total)
         self._printer.say(f"{source}: {many}")
-        self._rate.tick()
         with self._bar.shown():
             yield
 
@@ -89,7 +90,7 @@ class Report:
 
         with self._bar.aside():
             if isinstance(event, Published):
-                self._rate.tick()
+                self._rate.tick(event.seconds)
                 self._published(event)
             else:
                 self._failure(event)

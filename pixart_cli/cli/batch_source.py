@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.list_lines import as_list, open_list
-from pixart_cli.core.paths import config_dir, here
 from pixart_cli.core.prompt_list import Entry, Format, Job, read_entries
+from pixart_cli.core.wildcards import default_folders
 
 if TYPE_CHECKING:
     from pixart_cli.features.batch.resolve import Resolver
 
 STDIN: Final = "-"
 _STDIN_NAME: Final = "<stdin>"
-_WILDCARDS: Final = "wildcards"
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,15 @@ class PromptSource:
         return self._open_stdin().seekable() if self._path is None else self._path.is_file()
 
     def _entries(self) -> Iterator[Entry]:
-        folders = [config_dir() / _WILDCARDS, here() / _WILDCARDS]
+        folders = default_folders(self._path)
         if self._path is None:
             stream = self._open_stdin()
             if stream.seekable():
                 stream.seek(0)
-            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders[::-1])
+            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders)
             return
         with open_list(self._path) as stream:
-            beside = [self._path.parent / _WILDCARDS, *folders[::-1]]
-            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=beside)
+            yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders)
 
     def _open_stdin(self) -> TextIO:
         if sys.stdin is None:

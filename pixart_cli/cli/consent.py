@@ -34,7 +34,7 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
 def renderer_for(
     door: Door, model: str, plan: MemoryPlan, files: Mapping[str, Path], values: Mapping[str, Any]
 ) -> Renderer:
-    """What draws with `model` as `plan` says; as :func:`renderer_of`. `files` are those that requests name."""
+    """What draws with `model` as `plan` says; as :func:`renderer_of`. `files`: those that requests name."""
     from pixart_cli.features.generate import network
 
     if door.renderers is not None:

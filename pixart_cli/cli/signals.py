@@ -54,7 +54,7 @@ class Watch:
 
     @contextlib.contextmanager
     def deferred(self, told: str = "") -> Iterator[None]:
-        """Within, the first signal raises nothing, but `told` is said on standard error; see :meth:`check`."""
+        """Within, the first signal raises nothing; `told` is said on standard error; see :meth:`check`."""
         self._told = told.encode()
         with self._set(deferred=True):
             yield

@@ -95,9 +95,9 @@ def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
     if not entry.is_file(follow_symlinks=False):
         return False
     if host == _host():
-        import psutil
+        import psutil  # type: ignore[import-untyped]
 
-        return not psutil.pid_exists(pid)
+        return not bool(psutil.pid_exists(pid))
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS
 
 

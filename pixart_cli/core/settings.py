@@ -199,7 +199,7 @@ def resolve_requests(
 
 
 def check_prompt(prompt: str) -> None:
-    """Raise "prompt-invalid" unless `prompt` says something, before a preset's sentence around it hides that."""
+    """Raise "prompt-invalid" unless `prompt` says something, before a preset's sentence hides that."""
     check_text(prompt, "prompt")
     if not prompt.strip():
         raise PixartError("prompt-invalid", "the prompt is empty", "Say what to draw, in quotes.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,8 +12,8 @@ from typing import Any, Final
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.escapes import escape
 from pixart_cli.core.options import PICTURE_SETTINGS
+from pixart_cli.core.prompt_writer import write_job
 from pixart_cli.core.publish import publish
 from pixart_cli.core.terminal import plain
 
@@ -50,7 +49,7 @@ class Failures:
         Raises:
             PixartError: "disk".
         """
-        text = _spelled(entry.prompt, entry.options)
+        text = write_job(entry.prompt, entry.options)
         key = (fingerprint or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest())[:16]
         reason = plain(" ".join(f"{error.code}: {error.message}".split()))
         where = "" if error.message.startswith(entry.source) else f" ({plain(entry.source)}:{entry.line})"
@@ -74,44 +73,25 @@ class Failures:
             with suppress(OSError):
                 self.path.unlink()
             return
-        publish(
-            (text if kept and not _MARK.match(kept[0]) else _HEADER + "\n" + text).encode(),
-            self.path,
-            force=True,
-        )
+        publish((_HEADER + "\n" + text).encode("utf-8", "surrogateescape"), self.path, force=True)
 
 
 def _blocks(path: Path) -> Iterator[tuple[str, str]]:
-    """(key, text) of each failure in the file; under "" what stands before the first, if that is not ours."""
+    """(key, text) of each failure in the file; under "" what others wrote before the first."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        text = path.read_text(encoding="utf-8", errors="surrogateescape").replace(_HEADER, "", 1)
     except OSError:
         return
-    key, block = "", list[str]()
-    for line in lines:
+    key, block = "", ""
+    for line in text.splitlines(keepends=True):
         match = _MARK.match(line)
         if match:
-            if "".join(block).strip() not in ("", _HEADER.strip()):
-                yield key, "".join(block)
-            key, block = match["key"], []
-        block.append(line)
-    if "".join(block).strip() not in ("", _HEADER.strip()):
-        yield key, "".join(block)
-
-
-def _spelled(prompt: str, options: Mapping[str, Any]) -> str:
-    """Lines of a prompt list that say this."""
-    text = escape(prompt.strip(), "\\{}|")
-    if text.startswith(("#", "-")):
-        text = "\\" + text
-    words = [f"--{key.replace('_', '-')} {_quoted(each)}" for key, value in options.items()
-             for each in (value if isinstance(value, tuple) else (value,))]  # fmt: skip
-    return text + "\n" + "".join(f"  {word}\n" for word in words)
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return shlex.quote(text) if text.isprintable() else "$'" + escape(text, "\\'") + "'"
+            if block.strip():
+                yield key, block
+            key, block = match["key"], ""
+        block += line
+    if block.strip():
+        yield key, block
 
 
 def whole(entry: prompt_list.Job, typed: Mapping[str, Any], seed: int | None) -> prompt_list.Job:

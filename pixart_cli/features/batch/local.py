@@ -23,8 +23,8 @@ _WRITERS: Final = min(4, os.cpu_count() or 1)
 _WAITING: Final = 2 * _WRITERS  # pictures that are drawn and not yet written
 # What the next picture would meet as well, unless the picture itself brought it.
 _OF_ALL: Final = frozenset(
-    ("disk", "model-missing", "download-failed", "weights-invalid", "install-broken", "device-unavailable")
-    + ("process-lost", "not-in-this-build")
+    "disk model-missing download-failed weights-invalid install-broken device-unavailable process-lost"
+    " not-in-this-build".split()
 )
 _BROUGHT: Final = {"model-missing": "model", "download-failed": "model", "weights-invalid": "model"}
 
@@ -173,7 +173,7 @@ class Writers:
             yield self._next()
 
     def rest(self, *, quietly: bool = False) -> Iterator[Outcome]:
-        """The outcomes of all that was taken. `quietly` keeps a disk's error, for one is on its way already."""
+        """The outcomes of all that was taken. `quietly` keeps a disk's error: another one is on its way."""
         while self._waiting:
             try:
                 yield self._next()

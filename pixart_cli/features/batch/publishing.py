@@ -1,4 +1,4 @@
-"""Create-if-absent, decided by fingerprints: which of a picture's places is its own, and how it gets there."""
+"""Create-if-absent, decided by fingerprints: which place is a picture's own, and how it gets there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORT = 8  # digits of a fingerprint that tell two pictures of one name apart
 
 
 def places(path: Path, fingerprint: str) -> tuple[Path, Path]:
-    """Where a picture goes, and where it goes if another has that name: the same however a list is ordered."""
+    """Where a picture goes, and where if another has that name: the same however a list is ordered."""
     return path, path.with_name(f"{_shortened(path.stem)}-{fingerprint[:SHORT]}{path.suffix}")
 
 
@@ -39,7 +39,7 @@ def find(paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> P
 def publish_picture(
     data: bytes, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False
 ) -> tuple[Path, bool]:
-    """Publish the PNG `data` at the first of `paths` that is free; gives it, and whether it was there already.
+    """Publish the PNG `data` at the first of `paths` that is free; gives it, and whether it was there.
 
     Two batches may do this at the same time: one creates the file, the other finds it.
 

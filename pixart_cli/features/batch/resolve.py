@@ -84,8 +84,8 @@ class Resolver:
             jobs = self._jobs(entry.prompt, spoken.settings, spoken.inputs)
             return [self._task(replace(job, index=index + job.index), entry, spoken) for job in jobs]
 
-    def survey(self, entry: prompt_list.Job) -> tuple[int, str]:
-        """How many pictures a prompt asks for, and of which model, without making them.
+    def survey(self, entry: prompt_list.Entry) -> tuple[int, str]:
+        """How many pictures each combination of a prompt asks for, and of which model, without making them.
 
         An init image is not looked for: there may be one a prompt.
 
@@ -94,7 +94,7 @@ class Resolver:
         """
         options = {key: value for key, value in entry.options.items() if key not in _OF_THE_FILE}
         with _told_of(entry):
-            check_prompt(entry.prompt)
+            check_prompt(entry.prompt.pick(0))
             spoken = self._spoken(tuple(sorted(options.items())))
         return spoken.settings.values["count"], spoken.model
 
@@ -138,7 +138,7 @@ class Resolver:
 
 
 @contextmanager
-def _told_of(entry: prompt_list.Job) -> Iterator[None]:
+def _told_of(entry: prompt_list.Job | prompt_list.Entry) -> Iterator[None]:
     """Within, an error names the prompt's list and line."""
     try:
         yield
@@ -164,7 +164,7 @@ def _check_naming(naming: Naming) -> Naming:
 
 
 def _check_known_by_name(output: str | None) -> None:
-    """A picture that says nothing of itself is found again by its name alone, if that tells it from others."""
+    """A picture that says nothing of itself is found again by its name alone, which must be its own."""
     if "{fingerprint" not in (output or ""):
         what = "without metadata a picture of a batch is known by its name, which must hold {fingerprint}"
         raise PixartError(
@@ -178,7 +178,7 @@ def seed_of(prompt: str) -> int:
 
 
 def in_shard(fingerprint: str, shard: tuple[int, int]) -> bool:
-    """Whether the picture is one of part I of N. Every picture is of exactly one, wherever it stands in a list.
+    """Whether the picture is one of part I of N. Each is of exactly one, wherever it stands in a list.
 
     Parts may be counted from 0 or from 1: N of N is 0 of N.
     """
