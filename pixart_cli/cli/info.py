@@ -48,10 +48,8 @@ def info(
     """
     printer = door_of(context, as_json=json).printer
     _check(as_, json=json, supplied=bool(lora or init_image))
-    if as_ == "batch":
-        way = _as_list(printer, lora or (), init_image or ())
-    else:
-        way = _for_people(printer, images)
+    listed = as_ == "batch"
+    way = _as_list(printer, lora or (), init_image or ()) if listed else _for_people(printer, images)
     found = [_describe(printer, image, way, alone=len(images) == 1) for image in images]
     failures = [error for _, error in found if error is not None]
     values = [value for value, _ in found]

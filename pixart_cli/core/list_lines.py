@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,12 @@ from pixart_cli.core.errors import PixartError
 MAX_LINE_CHARACTERS: Final = 1_000_000
 CODE: Final = "prompt-list-invalid"
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_NO_TEXT: Final = re.compile("[\x00\r\ud800-\udfff]")
+_WHY: Final = {
+    "\x00": ("a NUL character", "Remove it; is this a text file?"),
+    "\r": ("a carriage return inside the line", "End lines with LF or CRLF."),
+}
+_NO_UTF_8: Final = ("not valid UTF-8", "Save the list as UTF-8.")
 _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")  # its mark, as bytes that are no UTF-8
 
 
@@ -94,8 +101,8 @@ def _texts(source: TextIO | Iterable[str], name: str) -> Iterator[str]:
             number += 1
             yield text.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        what = f"not valid UTF-8: {error.reason}"
-        raise Line(name, number + 1, "").wrong(None, what, "Save the list as UTF-8.") from None
+        what = f"{name}: not valid UTF-8 after line {number}: {error.reason}"
+        raise PixartError(CODE, what, "Save the list as UTF-8.") from None
     except OSError as error:
         what = f"cannot read {name}: {(error.strerror or str(error)).lower()}"
         raise PixartError("disk", what, "Name a list that can be read.") from error
@@ -114,15 +121,10 @@ def _check(line: Line) -> None:
     text = line.text
     if len(text) > MAX_LINE_CHARACTERS:
         what = f"a line of more than {MAX_LINE_CHARACTERS} characters"
-        raise line.wrong(None, what, "Write a prompt a line; is this a text file?")
+        raise line.wrong(MAX_LINE_CHARACTERS, what, "Write a prompt a line; is this a text file?")
     if line.number == 1 and text.startswith(_UTF_16):
-        raise line.wrong(None, "this is UTF-16", "Save the list as UTF-8.")
-    if text.isascii() and "\x00" not in text and "\r" not in text:
-        return
-    for index, character in enumerate(text):
-        if character == "\x00":
-            raise line.wrong(index, "a NUL character", "Remove it; is this a text file?")
-        if character == "\r":
-            raise line.wrong(index, "a carriage return inside the line", "End lines with LF or CRLF.")
-        if "\ud800" <= character <= "\udfff":
-            raise line.wrong(index, "not valid UTF-8", "Save the list as UTF-8.")
+        raise line.wrong(0, "this is UTF-16", "Save the list as UTF-8.")
+    match = _NO_TEXT.search(text)
+    if match is not None:
+        what, hint = _WHY.get(match[0], _NO_UTF_8)
+        raise line.wrong(match.start(), what, hint)

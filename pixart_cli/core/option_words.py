@@ -53,31 +53,31 @@ def split_words(line: Line) -> list[Word]:
     Raises:
         PixartError: "prompt-list-invalid" for a quote that is never closed.
     """
-    words: list[Word] = []
+    words: list[tuple[int, list[str]]] = []
     inside, at = False, 0
     while at < len(line.text):
         match = _PIECE.match(line.text, at)
         if match is None:
-            what = (
-                "nothing follows the backslash" if line.text[at] == "\\" else "a quote that is never closed"
-            )
-            raise line.wrong(at, what, "Close it on the same line.")
-        if match["space"] is None and not inside and match["plain"] and match["plain"][0] == "#":
+            end = line.text[at] == "\\"
+            what = "a backslash at the end" if end else "a quote that is never closed"
+            raise line.wrong(at, what, "Begin and end a value on one line.")
+        space = match.lastgroup == "space"
+        if not space and not inside and match[0].startswith("#"):
             break
-        if match["space"] is None:
-            word = words.pop() if inside else Word(line, at, "")
-            words.append(Word(line, word.index, word.text + _text_of(match)))
-        inside = match["space"] is None
+        if not space and not inside:
+            words.append((at, []))
+        if not space:
+            words[-1][1].append(_text_of(match))
+        inside = not space
         at = match.end()
-    return words
+    return [Word(line, index, "".join(pieces)) for index, pieces in words]
 
 
 def _text_of(match: re.Match[str]) -> str:
-    if match["double"] is not None:
-        return _IN_DOUBLE.sub(r"\1", match["double"])
-    if match["c"] is not None:
-        return unescape(match["c"])
-    return next(text for text in (match["single"], match["escaped"], match["plain"]) if text is not None)
+    kind = match.lastgroup or ""
+    if kind == "double":
+        return _IN_DOUBLE.sub(r"\1", match[kind])
+    return unescape(match[kind]) if kind == "c" else match[kind]
 
 
 def read_options(words: Iterable[Word], found: Mapping[str, Any]) -> dict[str, Any]:

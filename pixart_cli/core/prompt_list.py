@@ -5,12 +5,13 @@ The list is read line by line: its length costs no memory. docs/batch.md is the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, TextIO, get_args
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.list_lines import Line, read_lines
@@ -21,6 +22,8 @@ from pixart_cli.core.request import check_text
 from pixart_cli.core.wildcards import Wildcards
 
 Format = Literal["auto", "text", "csv", "jsonl"]
+FORMATS: Final[tuple[str, ...]] = get_args(Format)
+_OPTION: Final = re.compile(r"--[a-z0-9-]+(?![^ \t=])")
 _INDENT: Final = (" ", "\t")
 
 
@@ -72,9 +75,9 @@ class Entry:
         try:
             check_text(prompt, "the prompt")
         except PixartError as error:
-            raise self.place.wrong(None, error.message, error.hint) from None
+            raise self.place.wrong(0, error.message, error.hint) from None
         if not prompt.strip():
-            raise self.place.wrong(None, "the prompt is empty", "Say what to draw.")
+            raise self.place.wrong(0, "the prompt is empty", "Say what to draw.")
 
     def _sample(self, size: int, seed: int) -> list[int]:
         """`size` different numbers below the count, which follow from `seed` and the text alone.
@@ -132,6 +135,8 @@ def read_entries(
     wildcard_folders: Sequence[Path] = (),
 ) -> Iterator[Entry]:
     """The prompts of a list before their alternatives are chosen: as :func:`read_jobs`, but to be counted."""
+    if format not in FORMATS:
+        raise PixartError("usage", f"no format is named {format!r}", f"Expected one of {', '.join(FORMATS)}.")
     lists = Wildcards(wildcard_folders)
     for row in _rows(read_lines(source, name=name), name, format):
         template = parse_template(row.prompt, lists)
@@ -172,7 +177,8 @@ def _text_rows(lines: Iterable[Line]) -> Iterator[Row]:
 
 
 def _prompt_row(line: Line) -> Row:
-    if line.text.split("=")[0].split()[0] in OPTION_NAMES:
+    match = _OPTION.match(line.text)
+    if match and match[0] in OPTION_NAMES:
         hint = "Indent options below their prompt, or write \\- for the character."
         raise line.wrong(0, "a prompt that begins like an option", hint)
     return Row(line, line.number, {})

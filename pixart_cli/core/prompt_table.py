@@ -20,8 +20,8 @@ from pixart_cli.core.request import refuse_unknown
 from pixart_cli.core.table_places import in_csv, in_json
 
 PROMPT: Final = "prompt"
-_COLUMNS: Final = (PROMPT, *PICTURE_SETTINGS)
-_ENDLESS: Final = "a quote that is never closed"
+_COLUMNS: Final = dict.fromkeys((PROMPT, *PICTURE_SETTINGS))
+_ENDLESS: Final = "a quote that is never closed, or a cell as long as no prompt is"
 _QUOTES: Final = 'Put text in quotes, and write "" for a quote inside them.'
 _DELIMITERS: Final = (",", "\t", ";")
 _OBJECT: Final = re.compile(r'\s*\{\s*"[^"]*"\s*:')
@@ -126,8 +126,9 @@ def _records(lines: Iterator[Line]) -> Iterator[tuple[list[Cell], str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            what = _ENDLESS if "end of data" in str(error) else f"not CSV: {error}"
-            raise taken[0].wrong(None, what, _QUOTES) from None
+            endless = "end of data" in str(error) or "field limit" in str(error)
+            what = _ENDLESS if endless else f"not CSV: {error}"
+            raise taken[0].wrong(0, what, _QUOTES) from None
         if any(texts_of_cells):
             yield _located(texts_of_cells, tuple(taken), delimiter), delimiter
         taken.clear()
@@ -140,7 +141,7 @@ def _texts(lines: Iterable[Line], taken: list[Line]) -> Iterator[str]:
         length = len(line.text) + 1 + (length if taken else 0)
         taken.append(line)
         if length > MAX_LINE_CHARACTERS:
-            raise taken[0].wrong(None, _ENDLESS, _QUOTES)
+            raise taken[0].wrong(0, _ENDLESS, _QUOTES)
         yield line.text + "\n"
 
 
@@ -156,16 +157,27 @@ def _column(cell: Cell) -> str:
     key = _key(cell.text)
     if not key or key.startswith("#"):
         return ""
-    return _known(key, cell.place)
+    return _known(key, cell)
 
 
-def _known(key: str, place: str) -> str:
+def _known(key: str, cell: Cell) -> str:
+    if key in _COLUMNS:
+        return key
     setting = BY_SETTING.get(key)
     if setting is not None and setting.whole_batch:
-        what = f"{place}: {key} cannot be said of one picture: {setting.whole_batch}"
-        raise PixartError(CODE, what, "Say it on the command line, for the whole batch.")
-    refuse_unknown(key, dict.fromkeys(_COLUMNS), source=place, code=CODE)
+        what = f"{key} cannot be said of one picture: {setting.whole_batch}"
+        raise cell.wrong(None, what, "Say it on the command line, for the whole batch.")
+    refuse_unknown(key, _COLUMNS, source=cell.place, code=CODE)
     return key
+
+
+def _checked(key: str, read: Callable[..., Any], value: Any, cell: Cell) -> Any:
+    """What `read`, of the setting `key`, makes of `value`; the place of `cell` is found if it is wrong."""
+    try:
+        return check_option(PICTURE_SETTINGS[key], read(value, source=cell.name, code=CODE), cell.name)
+    except PixartError:
+        place = cell.place
+    return check_option(PICTURE_SETTINGS[key], read(value, source=place, code=CODE), place)
 
 
 def _csv_row(cells: dict[str, Cell], first: Cell) -> Row:
@@ -176,9 +188,7 @@ def _csv_row(cells: dict[str, Cell], first: Cell) -> Row:
     options = {}
     for key, cell in cells.items():
         if cell.text.strip():
-            setting = PICTURE_SETTINGS[key]
-            value = setting.read(cell.text, source=cell.place, code=CODE)
-            options[key] = check_option(setting, value, cell.place)
+            options[key] = _checked(key, PICTURE_SETTINGS[key].read, cell.text, cell)
     return Row(prompt, prompt.locate(0)[0], options)
 
 
@@ -207,7 +217,7 @@ def _object(line: Line) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise line.wrong(error.pos, f"not JSON: {error.msg}", 'Write {"prompt": "..."}.') from None
     except (ValueError, RecursionError):
-        raise line.wrong(None, "not JSON that can be read", "Write text and numbers alone.") from None
+        raise line.wrong(0, "not JSON that can be read", "Write text and numbers alone.") from None
     if not isinstance(value, dict):
         hint = "Write one object a line, not a list of them: jq -c '.[]' makes the one of the other."
         raise line.wrong(0, "not an object", hint)
@@ -230,14 +240,13 @@ def _json_row(line: Line, values: dict[str, Any]) -> Row:
         if value is None or written.startswith("#"):
             continue
         here = cell(written, value if isinstance(value, str) else "")
-        key = _known(_key(written), here.place)
+        key = _known(_key(written), here)
         if key in options or (key == PROMPT and prompt is not None):
             raise here.wrong(None, f"{key} is set twice", "Remove one of them.")
         if key == PROMPT:
             prompt = _text(here, value)
         else:
-            checked = PICTURE_SETTINGS[key].check(value, source=here.place, code=CODE)
-            options[key] = check_option(PICTURE_SETTINGS[key], checked, here.place)
+            options[key] = _checked(key, PICTURE_SETTINGS[key].check, value, here)
     if prompt is None or not prompt.text.strip():
         raise (prompt or line).wrong(0, "an object without a prompt", "Say what to draw.")
     return Row(prompt, line.number, options)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.escapes import ESCAPE, meaning
 
-MAX_DEPTH: Final = 50
+MAX_DEPTH: Final = 10
 MAX_COMBINATIONS: Final = 10**300
 _LITERAL: Final = re.compile(r"[^\\{}|]+")
 _LIST: Final = re.compile(r"[ \t]*_(?P<name>\w[\w .-]*?(?:/\w[\w .-]*?)*)_[ \t]*(?=[|}])")
@@ -48,7 +48,7 @@ class Template(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Literal:
     """Always the same text."""
 
@@ -102,13 +102,13 @@ def parse_template(place: Place, lists: Lists) -> Template:
 
     Raises:
         PixartError: as `place.wrong` makes it, for a brace that is alone, offers nothing or only one thing,
-            for more than 50 braces within each other or 10^300 combinations; or as `lists` does.
+            for more than 10 braces within each other or 10^300 combinations; or as `lists` does.
     """
     if not any(mark in place.text for mark in "\\{}"):
         return Literal(place.text)
     template = _Parser(place, lists).row(0)
     if template.count > MAX_COMBINATIONS:
-        raise place.wrong(None, "more combinations than there are atoms", "Offer less at once.")
+        raise place.wrong(0, "more combinations than there are atoms", "Offer less at once.")
     return template
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_KEY
-from pixart_cli.core.options import BY_SETTING, PRESET_SETTINGS, PROMPT, SETTINGS, read_mapping
+from pixart_cli.core.options import (
+    BY_SETTING,
+    PICTURE_SETTINGS,
+    PRESET_SETTINGS,
+    PROMPT,
+    SETTINGS,
+    read_mapping,
+)
 
 OPTIONS = (
     "preset res model seed count negative steps guidance scheduler kv_compression refine lora "
@@ -137,7 +144,7 @@ def test_an_unknown_key_gets_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
-        ("steps", " 30 ", 30), ("guidance", "3", 3.0), ("guidance", "3.5", 3.5),
+        ("steps", " 30 ", 30), ("guidance", "3", 3.0), ("guidance", "1e-05", 1e-05), ("guidance", "3.5", 3.5),
         ("seed", "9223372036854775807", 2**63 - 1),
         ("force", "1", True), ("force", "TRUE", True), ("quiet", "no", False), ("quiet", "0", False),
         ("res", "4k", "4k"), ("kv_compression", "off", "off"), ("kv_compression", "2", "2"),
@@ -164,3 +171,16 @@ def test_a_sentence_holds_the_prompt_exactly_once(text: str) -> None:
     with pytest.raises(PixartError, match="exactly once"):
         PROMPT.check(text, source="x.toml:1")
     assert PROMPT.check("a {prompt} {of} glass", source="x.toml:1") == "a {prompt} {of} glass"
+
+
+def test_letters_are_those_of_one_option_each() -> None:
+    letters = [row.short for row in SETTINGS if row.short]
+    assert sorted(letters) == sorted(set("prmsnofyq0"))
+
+
+def test_what_a_picture_of_a_batch_may_have_of_its_own() -> None:
+    assert set(PICTURE_SETTINGS) == {
+        "preset", "res", "model", "seed", "count", "negative", "steps", "guidance", "scheduler",
+        "kv_compression", "refine", "lora", "init_image", "strength", "output", "metadata",
+    }  # fmt: skip
+    assert all(row.whole_batch for row in SETTINGS if row.key not in PICTURE_SETTINGS)

@@ -290,3 +290,10 @@ def test_an_unknown_name_is_blamed_on_whoever_said_it(home: Path) -> None:
 
 def test_a_number_may_begin_with_its_point() -> None:
     assert from_environment({"PIXART_GUIDANCE": ".5"}) == {"guidance": 0.5}
+
+
+def test_no_preset_can_be_said_against_what_files_and_variables_say(tmp_path: Path) -> None:
+    environ = {"PIXART_PRESET": "linocut", "PIXART_CONFIG_DIR": str(tmp_path)}
+    assert "lino" in lay_over({}, environ=environ, cwd=tmp_path).values["prompt"]
+    unsaid = lay_over({"preset": "none"}, environ=environ, cwd=tmp_path)
+    assert (unsaid.values["preset"], "prompt" in unsaid.values) == (None, False)
