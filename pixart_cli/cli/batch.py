@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -39,52 +39,16 @@ _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once m
 
 def batch(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="LIST", help="A prompt list; - reads standard input.")],
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Print the pictures and their number; draw nothing.", show_default=False
-        ),
-    ] = False,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="End at the first failure.", show_default=False)
-    ] = False,
-    json_stream: Annotated[
-        bool,
-        typer.Option(
-            "--json-stream",
-            help="A line of JSON an event: start, progress, image, failed, done.",
-            show_default=False,
-        ),
-    ] = False,
-    exclusive: Annotated[
-        bool,
-        typer.Option(
-            "--exclusive", help="Refuse where another pixart writes into the folder.", show_default=False
-        ),
-    ] = False,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Every picture by itself: the bits of `gen`.", show_default=False)
-    ] = False,
-    shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N of the pictures.")
-    ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option("--sample", metavar="N", min=1, help="N of each prompt's combinations, not all."),
-    ] = None,
-    format: Annotated[  # noqa: A002 -- the option's name
-        str,
-        typer.Option(
-            "--format",
-            metavar="auto|text|csv|jsonl",
-            help="How the list is written. [auto]",
-            show_default=False,
-        ),
-    ] = "auto",
-    engine: Annotated[
-        str, typer.Option("--engine", metavar="local", help="What draws. [local]", show_default=False)
-    ] = "local",
+    source: options.PromptList,
+    check: options.Check = False,
+    fail_fast: options.FailFast = False,
+    json_stream: options.JsonStream = False,
+    exclusive: options.Exclusive = False,
+    exact: options.Exact = False,
+    shard: options.Shard = None,
+    sample: options.Sample = None,
+    format: options.ListFormat = "auto",  # noqa: A002 -- the option's name
+    engine: options.EngineName = "local",
     preset: options.Preset = None,
     res: options.Res = None,
     model: options.Model = None,
@@ -282,7 +246,7 @@ class _Call:
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
-            return renderer_for(self.door, model, plan, files, self.values)
+            return renderer_for(self.door, model, plan, files, self.values, together=not exact)
 
         return LocalEngine(renderer_of, force=self.values["force"], on_progress=report.step, pause=pause)
 

@@ -32,19 +32,25 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
 
 
 def renderer_for(
-    door: Door, model: str, plan: MemoryPlan, files: Mapping[str, Path], values: Mapping[str, Any]
+    door: Door,
+    model: str,
+    plan: MemoryPlan,
+    files: Mapping[str, Path],
+    values: Mapping[str, Any],
+    *,
+    together: bool = False,
 ) -> Renderer:
-    """What draws with `model` as `plan` says; as :func:`renderer_of`. `files`: those that requests name."""
+    """What draws with `model` as `plan` says; as :func:`renderer_of`. The rest is as for `network`."""
     from pixart_cli.features.generate import network
 
     if door.renderers is not None:
         return door.renderers(model, plan)
     cache_bytes = values["prompt_cache"] * MEGABYTE
     try:
-        return network(model, plan, files, cache_bytes=cache_bytes)
+        return network(model, plan, files, cache_bytes=cache_bytes, together=together)
     except PixartError as missing:
         _obtain_missing(door.printer, model, missing, values)
-    return network(model, plan, files, cache_bytes=cache_bytes)
+    return network(model, plan, files, cache_bytes=cache_bytes, together=together)
 
 
 def with_weights(door: Door, model: str, values: Mapping[str, Any]) -> None:

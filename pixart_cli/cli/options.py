@@ -121,3 +121,41 @@ ReplayInitImage = Annotated[
     typer.Option("--init-image", metavar="IMAGE", help="The picture it started from.", show_default=False),
 ]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG files.")]
+
+# What only a batch is asked.
+PromptList = Annotated[str, typer.Argument(metavar="LIST", help="A prompt list; - reads standard input.")]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Print the pictures and their number; draw nothing.", show_default=False),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first failure.", show_default=False)]
+JsonStream = Annotated[
+    bool,
+    typer.Option("--json-stream", help="A line of JSON an event, on standard output.", show_default=False),
+]
+Exclusive = Annotated[
+    bool,
+    typer.Option(
+        "--exclusive", help="Refuse where another pixart writes into the folder.", show_default=False
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Every picture in a forward of its own, as gen does.", show_default=False),
+]
+Shard = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N of the pictures.")
+]
+Sample = Annotated[
+    int | None,
+    typer.Option("--sample", metavar="N", min=1, help="N of each prompt's combinations, not all."),
+]
+ListFormat = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="auto|text|csv|jsonl", help="How the list is written. [auto]", show_default=False
+    ),
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="local", help="What draws. [local]", show_default=False)
+]

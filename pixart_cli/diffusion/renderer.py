@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,17 +17,18 @@ from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
-from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
+from pixart_cli.diffusion.cascade import Base, Cascade, Drawn, Report
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
-from pixart_cli.diffusion.memory import encoding, is_out_of_memory
+from pixart_cli.diffusion.memory import encoding, is_out_of_memory, return_unused
 from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
-from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
+from pixart_cli.diffusion.text import encode, normalise, warnings_of
+from pixart_cli.diffusion.together import Batch, batches, draw_bases
 from pixart_cli.diffusion.weights import Installed, weight_files
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pixart_cli.diffusion.embeds import EmbedsCache
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
+_KEPT_TEXTS: Final = 256
 _T = TypeVar("_T")
 
 
@@ -44,9 +47,10 @@ class NetworkRenderer:
 
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
-    branches, so its pixels do not depend on what else is asked for in the call. The processes of a
-    `crew` denoise together; all else is done here. What `cache` has of a prompt is not encoded again.
-    `files` are those that requests name, by their sha256.
+    branches, so its pixels do not depend on what else is asked for in the call; unless `together`, which
+    lets as many share a forward as the plan says. The processes of a `crew` denoise together; all else is
+    done here. What `cache` has of a prompt is not encoded again. `files` are those that requests name, by
+    their sha256, looked up when they are needed.
     """
 
     def __init__(
@@ -56,8 +60,11 @@ class NetworkRenderer:
         crew: Crew | None = None,
         cache: EmbedsCache | None = None,
         files: Mapping[str, Path] = MappingProxyType({}),
+        *,
+        together: bool = False,
     ) -> None:
         self.plan = plan
+        self._most = plan.together if together and crew is None else 1
         self.installed = installed
         self.files = files
         self._crew = crew
@@ -82,25 +89,45 @@ class NetworkRenderer:
             self.changes_of(request)
             self._init_image(request)
         self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
-        for index, request in enumerate(requests):
-            yield self._render_one(request, index, on_progress, started)
+        for batch in batches(requests, self.installed.spec, self._most):
+            report = _reporter(on_progress, batch.first)
+            report("denoise", 0, batch.requests[0].num_inference_steps)
+            bases = self._bases(batch, report)
+            shared = (time.monotonic() - started) / len(bases)
+            for index, (request, base) in enumerate(zip(batch.requests, bases, strict=True), batch.first):
+                started = time.monotonic() - shared
+                rendering = self._render_one(request, _reporter(on_progress, index), base)
+                yield dataclasses.replace(rendering, seconds=time.monotonic() - started)
             started = time.monotonic()
 
-    def _render_one(
-        self, request: GenerationRequest, index: int, on_progress: ProgressCallback, started: float
-    ) -> Rendering:
-        def report(stage: str, step: int, total: int) -> None:
-            on_progress(ProgressEvent(stage=stage, step=step, total=total, index=index))
+    def _bases(self, batch: Batch, report: Report) -> list[Base | None]:
+        """The bases that are drawn together; None for each that is not, or that could not be."""
+        requests = batch.requests
+        if len(requests) == 1:
+            return [None]
+        embeds = [self._texts(request) for request in requests]
+        try:
+            with exact(self.plan), torch.inference_mode():
+                parts = self._ready(requests[0], report)
+                return draw_bases(parts, self.plan, self.installed.spec, requests, embeds, report)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return_unused(self.plan.device)
+        self._most = max(1, len(requests) // 2)
+        halves = requests[: self._most], requests[self._most :]
+        return [base for half in halves for base in self._bases(Batch(batch.first, half), report)]
 
-        drawn = self._with_fallback(lambda: self._draw(request, report))
+    def _render_one(self, request: GenerationRequest, report: Report, base: Base | None) -> Rendering:
+        drawn = self._with_fallback(lambda: self._draw(request, report, base))
         image, fit = self._with_fallback(lambda: self._deliver(drawn, request, report))
+        provenance = self._provenance(request, drawn, fit)
+        if base is not None:
+            provenance["together"] = True
         return Rendering(
-            pixels=image,
-            request=request,
-            provenance=self._provenance(request, drawn, fit),
-            seconds=time.monotonic() - started,
-            warnings=self._warnings(request),
-        )
+            pixels=image, request=request, provenance=provenance, seconds=0.0,
+            warnings=warnings_of(self._parts().tokenizer, self.installed.spec, request),
+        )  # fmt: skip
 
     def _with_fallback(self, work: Callable[[], _T], *, encoding: bool = False) -> _T:
         """`work` done under the plan, or under a smaller one each time memory runs out."""
@@ -154,6 +181,7 @@ class NetworkRenderer:
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
         texts = dict.fromkeys(text for request in requests for text in texts_of(request))
+        self._forget(texts)
         new = [text for text in texts if text not in self._embeds and not self._recall(text)]
         if not new:
             return
@@ -170,6 +198,16 @@ class NetworkRenderer:
                 on_progress(ProgressEvent(stage="encode", step=done, total=len(new)))
         del encoder
         parts.free("text_encoder")
+
+    def _forget(self, texts: Collection[str]) -> None:
+        """Keep of earlier calls' texts as many as are cheap to keep: a batch has any number of them."""
+        others = [text for text in self._embeds if text not in texts]
+        for text in others[: max(0, len(others) - _KEPT_TEXTS)]:
+            del self._embeds[text]
+
+    def _texts(self, request: GenerationRequest) -> tuple[torch.Tensor, ...]:
+        """What the transformer is told, negative first."""
+        return tuple(self._embeds[text] for text in texts_of(request))
 
     def _recall(self, text: str) -> bool:
         """Whether the embeddings of `text` were on the disk; they are in memory then."""
@@ -189,18 +227,22 @@ class NetworkRenderer:
         if self._cache is not None:
             self._cache.keep(text, self._embeds[text], self.plan)
 
-    def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
+    def _ready(self, request: GenerationRequest, report: Report) -> Components:
+        """The networks that draw `request`, loaded."""
         parts = self._parts()
         parts.adapt(self.changes_of(request))
         for step, name in enumerate(_LOADED[1:], start=2):
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
-        embeds = tuple(self._embeds[text] for text in texts_of(request))
+        return parts
+
+    def _draw(self, request: GenerationRequest, report: Report, base: Base | None) -> Drawn:
+        parts, embeds = self._ready(request, report), self._texts(request)
         company = Company(self._crew, self.installed.name, self.plan, embeds, self.files)
         init_image = self._init_image(request)
         cascade = Cascade(parts, self.plan, self.installed.spec, embeds, company, init_image)
-        return cascade.draw(request, report)
+        return cascade.draw(request, report, base)
 
     def _deliver(self, drawn: Drawn, request: GenerationRequest, report: Report) -> tuple[Image, Fit]:
         pixels = drawn.pixels.numpy()
@@ -226,20 +268,12 @@ class NetworkRenderer:
             **({"lora": [each.to_dict() for each in self.changes_of(request)]} if request.lora else {}),
         }
 
-    def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:
-        tokenizer, spec = self._parts().tokenizer, self.installed.spec
-        found = []
-        for text in dict.fromkeys((request.prompt, request.negative_prompt)):
-            if cut := cut_off(tokenizer, text, spec.max_tokens):
-                found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {_begun(cut)}")
-            if spec.family == "mini" and (words := unknown_words(tokenizer, text)):
-                found.append(f"{spec.name} was never taught: {_begun(', '.join(words))}")
-        return tuple(found)
 
+def _reporter(on_progress: ProgressCallback, index: int) -> Report:
+    def report(stage: str, step: int, total: int) -> None:
+        on_progress(ProgressEvent(stage=stage, step=step, total=total, index=index))
 
-def _begun(text: str, most: int = 400) -> str:
-    """The beginning of `text`: a prompt may be 64 KiB, a warning should not."""
-    return text if len(text) <= most else text[:most] + "…"
+    return report
 
 
 def texts_of(request: GenerationRequest) -> tuple[str, ...]:

@@ -179,13 +179,19 @@ def find_weights(model: str) -> None:
 
 
 def network(
-    model: str, memory_plan: MemoryPlan, files: Mapping[str, Path] = NO_FILES, *, cache_bytes: int = 0
+    model: str,
+    memory_plan: MemoryPlan,
+    files: Mapping[str, Path] = NO_FILES,
+    *,
+    cache_bytes: int = 0,
+    together: bool = False,
 ) -> Renderer:
     """The networks of `model`, loaded when the first picture is asked for; with all processes there are.
 
     Args:
         files: those that requests name, by their sha256.
         cache_bytes: how much of prompts' embeddings may be kept on disk, so as not to load the encoder again.
+        together: whether pictures may share a forward, as many as the plan says.
 
     Raises:
         PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
@@ -195,7 +201,7 @@ def network(
 
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
     if here.alone:
-        return NetworkRenderer(memory_plan, installed, cache=cache, files=files)
+        return NetworkRenderer(memory_plan, installed, cache=cache, files=files, together=together)
     from pixart_cli.diffusion.crew import join
 
     crew = join(here)
