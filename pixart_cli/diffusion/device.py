@@ -46,8 +46,8 @@ class MemoryPlan:
     `encoder` is how the text encoder comes to the device, "whole", or "streamed" block by block; `tried` are
     the rungs on which memory ran out. `together` is how many pictures like this may share a forward, in a
     batch; on a processor one, for more take no less time there. `estimate_bytes` is the expected peak on
-    `device`, `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token counts, see
-    `diffusion/estimate.py`.
+    `device`, `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token
+    counts, see `diffusion/estimate.py`.
     """
 
     device: str

@@ -89,10 +89,8 @@ class NetworkRenderer:
             self.changes_of(request)
             self._init_image(request)
         self._with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
-        for batch in batches(requests, self.installed.spec, self._most):
-            report = _reporter(on_progress, batch.first)
-            report("denoise", 0, batch.requests[0].num_inference_steps)
-            bases = self._bases(batch, report)
+        for batch in batches(requests, self.installed.spec, lambda: self._most):
+            bases = self._bases(batch, _reporter(on_progress, batch.first))
             shared = (time.monotonic() - started) / len(bases)
             for index, (request, base) in enumerate(zip(batch.requests, bases, strict=True), batch.first):
                 started = time.monotonic() - shared
@@ -235,6 +233,7 @@ class NetworkRenderer:
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
+        report("denoise", 0, request.num_inference_steps)
         return parts
 
     def _draw(self, request: GenerationRequest, report: Report, base: Base | None) -> Drawn:

@@ -6,7 +6,7 @@ drawn alone up to the order of rounding, which a sampler carries along: docs/dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,14 @@ class Batch:
     requests: tuple[GenerationRequest, ...]
 
 
-def batches(requests: Sequence[GenerationRequest], spec: ModelSpec, most: int) -> Iterator[Batch]:
+def batches(
+    requests: Sequence[GenerationRequest], spec: ModelSpec, most: Callable[[], int]
+) -> Iterator[Batch]:
     """`requests` in order, those that follow each other and are alike together, `most` at once."""
     held: list[GenerationRequest] = []
     done = 0
     for request in requests:
-        if held and (len(held) >= most or _kind(held[0], spec) != _kind(request, spec)):
+        if held and (len(held) >= most() or _kind(held[0], spec) != _kind(request, spec)):
             yield Batch(done, tuple(held))
             done, held = done + len(held), []
         held.append(request)
