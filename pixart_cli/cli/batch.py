@@ -168,6 +168,7 @@ class _Call:
         return Batch(
             self.resolver, typed=self.typed, shard=self.shard, force=self.values["force"],
             fail_fast=fail_fast,
+            source=self.prompts.path,
             on_tally=report.tallied if report else lambda _tally: None,
         )  # fmt: skip
 

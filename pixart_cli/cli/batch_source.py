@@ -35,17 +35,20 @@ class PromptSource:
         words: a file, or - for standard input.
         form: how it is written.
         sample: so many of each prompt's combinations.
+
+    Attributes:
+        path: the file, or None for standard input.
     """
 
     def __init__(self, words: str, form: Format, sample: int | None) -> None:
-        self._path = None if words == STDIN else Path(words)
+        self.path = None if words == STDIN else Path(words)
         self._form, self._sample = form, sample
         self._stdin: TextIO | None = None
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return _STDIN_NAME if self._path is None else str(self._path)
+        return _STDIN_NAME if self.path is None else str(self.path)
 
     def jobs(self) -> Iterator[Job]:
         """The list's jobs, each read when it is asked for.
@@ -73,17 +76,17 @@ class PromptSource:
 
     def _can_repeat(self) -> bool:
         """Whether it is a file, which does not end by being read."""
-        return self._open_stdin().seekable() if self._path is None else self._path.is_file()
+        return self._open_stdin().seekable() if self.path is None else self.path.is_file()
 
     def _entries(self) -> Iterator[Entry]:
-        folders = default_folders(self._path)
-        if self._path is None:
+        folders = default_folders(self.path)
+        if self.path is None:
             stream = self._open_stdin()
             if stream.seekable():
                 stream.seek(0)
             yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders)
             return
-        with open_list(self._path) as stream:
+        with open_list(self.path) as stream:
             yield from read_entries(stream, name=self.name, format=self._form, wildcard_folders=folders)
 
     def _open_stdin(self) -> TextIO:

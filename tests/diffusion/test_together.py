@@ -31,7 +31,13 @@ def worst(first, second):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"negative_prompt": "a blue square"}, {"guidance_scale": 1.0}, {"scheduler": "euler-a"}, {"width": 304}],
+    [
+        {},
+        {"negative_prompt": "a blue square"},
+        {"guidance_scale": 1.0},
+        {"scheduler": "euler-a"},
+        {"width": 304},
+    ],
     ids=["guided", "negative", "unguided", "with noise", "oblong"],
 )
 def test_pictures_that_share_a_forward_are_those_drawn_alone(cpu_plan, toy, request_for, changes):

@@ -76,6 +76,15 @@ class Failures:
         publish((_HEADER + "\n" + text).encode("utf-8", "surrogateescape"), self.path, force=True)
 
 
+def is_failures(path: Path) -> bool:
+    """Whether the file is such a list, which a batch over it keeps up to date."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HEADER)) == _HEADER.encode()
+    except OSError:
+        return False
+
+
 def _blocks(path: Path) -> Iterator[tuple[str, str]]:
     """(key, text) of each failure in the file; under "" what others wrote before the first."""
     try:

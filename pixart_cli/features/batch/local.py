@@ -61,10 +61,16 @@ class LocalEngine:
         """As `Engine.run`."""
         with Writers(force=self._force) as writers:
             try:
-                while chunk := list(islice(tasks, CHUNK)):
+                wrong = None
+                while wrong is None:
+                    chunk, wrong = _take(tasks)
                     for group in _groups(chunk):
                         yield from self._draw(group, writers)
+                    if not chunk:
+                        break
                 yield from writers.rest()
+                if wrong is not None:
+                    raise wrong
             except GeneratorExit:
                 raise
             except BaseException:
@@ -214,6 +220,16 @@ def _publish(task: Task, rendering: Rendering, over: Path | None) -> Outcome:
         task=task, path=path, provenance=rendering.provenance, seconds=rendering.seconds,
         warnings=rendering.warnings, by_another=by_another,
     )  # fmt: skip
+
+
+def _take(tasks: Iterator[Task]) -> tuple[list[Task], PixartError | None]:
+    """The next tasks, and what is wrong with the line after them, if it is wrong."""
+    chunk: list[Task] = []
+    try:
+        chunk.extend(islice(tasks, CHUNK))
+    except PixartError as error:
+        return chunk, error
+    return chunk, None
 
 
 def _key(task: Task) -> tuple[object, ...]:

@@ -6,12 +6,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.engine import Engine, Failed, Outcome, Published, Task
-from pixart_cli.features.batch.failures import Failures, whole
+from pixart_cli.features.batch.failures import Failures, is_failures, whole
 from pixart_cli.features.batch.publishing import find
 from pixart_cli.features.batch.records import Records
 from pixart_cli.features.batch.resolve import Resolver, in_shard
@@ -66,6 +67,7 @@ class Batch:
         shard: (I, N): only the I-th of N parts of the pictures.
         force: draw what exists already, too.
         fail_fast: end at the first failure.
+        source: the list on the disk, if it is there: one of failures is kept up to date itself.
         on_tally: told when the numbers change.
 
     Attributes:
@@ -81,10 +83,12 @@ class Batch:
         shard: Shard = WHOLE,
         force: bool = False,
         fail_fast: bool = False,
+        source: Path | None = None,
         on_tally: Callable[[Tally], None] = lambda _tally: None,
     ) -> None:
         self.tally = Tally()
-        self.failures = Failures(resolver.folder / _named("failed", shard, ".txt"))
+        own = source if source is not None and is_failures(source) else None
+        self.failures = Failures(own or resolver.folder / _named("failed", shard, ".txt"))
         self._records = Records(resolver.folder / _named("records", shard, ".jsonl"))
         self._resolver, self._typed, self._shard = resolver, typed, shard
         self._force, self._fail_fast, self._on_tally = force, fail_fast, on_tally
