@@ -1,4 +1,4 @@
-"""Several pictures in one forward: the same pictures, as near as rounding allows, and what cannot share one."""
+"""Several pictures in one forward: the same pictures, up to rounding, and what cannot share one."""
 
 import dataclasses
 

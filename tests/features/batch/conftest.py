@@ -24,7 +24,7 @@ def entry(prompt: str, line: int = 1, **options: object) -> Job:
 
 
 class Moody(StandIn):
-    """A stand-in that fails at prompts that say so: at "poison" when it is drawn, at "gall" when it is read."""
+    """A stand-in that fails at prompts that say so: "poison" when it is drawn, "gall" when it is read."""
 
     def __init__(self, failure: Callable[[], BaseException] = lambda: ValueError("it is poison")) -> None:
         super().__init__()

@@ -154,7 +154,7 @@ def test_a_wrong_line_ends_the_batch_after_what_was_drawn(runs):
         yield from LIST
         raise PixartError("prompt-list-invalid", "list.txt:4: wrong")
 
-    with pytest.raises(PixartError, match="list.txt:4"):
+    with pytest.raises(PixartError, match=r"list\.txt:4"):
         list(runs.events(jobs()))
     assert len(runs.there()) == 3
 
