@@ -178,7 +178,7 @@ class Report:
                 self._printer.attach(EVENTS, **numbers)
             what = f"{_pictures(tally.failed)} of {tally.done} failed"
             raise PixartError(
-                "batch-partial", what, f"They are listed in {failures}: pixart batch draws them again."
+                "batch-partial", what, f"Their list is {failures}: try again with: pixart batch {failures}"
             )
         self._printer.say(f"{_pictures(tally.drawn)} drawn, {tally.existing} there already")
         self._printer.document(RESULT, images=self._images, **numbers)

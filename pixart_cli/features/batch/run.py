@@ -167,6 +167,7 @@ class Batch:
                 if error.code not in _ONES_OWN:
                     raise
                 self._refused.append(Refused(entry=entry, error=error))
+                self._failed_fast |= self._fail_fast
                 self.pause()
                 continue
             index += len(tasks)

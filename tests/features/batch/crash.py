@@ -65,7 +65,9 @@ def draw(folder: Path) -> tuple[int, int]:
     engine = local.LocalEngine(
         lambda *_: StandIn(), force=False, on_progress=lambda event: None, pause=batch.pause
     )
-    jobs = [Job(prompt=prompt, options={"seed": 1}, line=n, source="list.txt") for n, prompt in enumerate(PROMPTS)]
+    jobs = [
+        Job(prompt=prompt, options={"seed": 1}, line=n, source="list.txt") for n, prompt in enumerate(PROMPTS)
+    ]
     drawn = 0
     try:
         with occupied(folder / "out", exclusive=False):
@@ -149,7 +151,9 @@ def points(inject: str, every: int, ended: Any, wanted: set[str], work: Path) ->
 
 def main() -> None:
     """Try what the command line says and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("how", choices=["kill", "fail"])
     parser.add_argument("what", nargs="*")
     parser.add_argument("--every", type=int, default=1)
@@ -167,7 +171,7 @@ def main() -> None:
             call, error = options.what
             inject = f"inject={call}:error={error}:when={{number}}"
             found = points(inject, options.every, lambda s: os.WEXITSTATUS(s) == 9, wanted, work)
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found) + "\n")
     sys.exit(bool(found["wrong"]))
 
 

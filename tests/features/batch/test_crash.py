@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 ROOT = Path(__file__).resolve().parents[3]
 
