@@ -21,8 +21,8 @@ from pixart_cli.cli.output import RESULT, Printer, as_typed
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import here
-from pixart_cli.core.publish import sweep
 from pixart_cli.core.settings import Settings
+from pixart_cli.core.unfinished import sweep
 
 if TYPE_CHECKING:
     from pixart_cli.core.rendering import Renderer
@@ -91,22 +91,27 @@ def batch(
       pixart batch prompts.txt -o posters/ --shard 1/4
       shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
-    typed = {key: value for key, value in context.params.items() if key not in _OWN}
-    typed["lora"] = tuple(lora or ()) or None
-    typed["refine"] = options.refine_of(refine, draft=draft, direct=direct)
-    door = door_of(context)
-    if engine != "local":
-        raise PixartError("usage", f"no engine is named {engine!r}", "There is: local.")
-    from pixart_cli.features.batch.resolve import Resolver
-
-    prompts = PromptSource(source, format_of(format), sample)
-    resolver = Resolver(typed, cwd=here())
-    _set_up(door.printer, resolver.settings)
-    call = _Call(door, resolver, prompts, typed, shard=parse_shard(shard))
-    if check or resolver.settings.values["dry_run"]:
+    call = _call(context, options.refine_of(refine, draft=draft, direct=direct))
+    if check or call.values["dry_run"]:
         call.show()
     else:
         call.draw(exclusive=exclusive, fail_fast=fail_fast, exact=exact)
+
+
+def _call(context: typer.Context, refine: str | None) -> _Call:
+    """What the command line says, checked."""
+    said = context.params
+    typed = {key: value for key, value in said.items() if key not in _OWN}
+    typed |= {"lora": tuple(said["lora"] or ()) or None, "refine": refine}
+    door, shard = door_of(context), parse_shard(said["shard"])
+    if said["engine"] != "local":
+        raise PixartError("usage", f"no engine is named {said['engine']!r}", "There is: local.")
+    prompts = PromptSource(said["source"], format_of(said["format"]), said["sample"])
+    from pixart_cli.features.batch.resolve import Resolver
+
+    resolver = Resolver(typed, cwd=here())
+    _set_up(door.printer, resolver.settings)
+    return _Call(door, resolver, prompts, typed, shard=shard)
 
 
 def format_of(text: str) -> Any:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import errno
-import functools
-import hashlib
 import os
-import platform
-import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.unfinished import SUFFIX, prefix
 
 Writer = Callable[[BinaryIO], object]
 
@@ -36,8 +32,6 @@ _HINTS: Final = {
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
-_UNFINISHED: Final = re.compile(r"\.pixart-(?P<pid>[0-9]{1,10})-(?P<host>[0-9a-f]{8})-.*\.part")
-_ABANDONED_SECONDS: Final = 24 * 3600
 
 
 def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
@@ -53,7 +47,7 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
     refuse_place(path)
     with _as_disk_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
         temporary = Path(name)
         try:
             _write(handle, data)
@@ -61,44 +55,6 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
-
-
-def _prefix() -> str:
-    """How the name of an unfinished file begins: who writes it."""
-    return f".pixart-{os.getpid()}-{_host()}-"
-
-
-@functools.cache
-def _host() -> str:
-    """This machine, for folders that several share, without its name."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def sweep(folder: Path) -> int:
-    """Remove what processes that were killed left unfinished in `folder`; gives how many files that were.
-
-    Such a process is one of this machine that is gone. What others left is removed after a day. A folder that
-    cannot be read or written is left as it is.
-    """
-    removed = 0
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            match = _UNFINISHED.fullmatch(entry.name)
-            if match and _is_abandoned(entry, int(match["pid"]), match["host"]):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-                    removed += 1
-    return removed
-
-
-def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
-    if not entry.is_file(follow_symlinks=False):
-        return False
-    if host == _host():
-        import psutil  # type: ignore[import-untyped]
-
-        return not bool(psutil.pid_exists(pid))
-    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS
 
 
 def refuse_place(path: Path) -> None:
@@ -126,7 +82,7 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
         made = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(prefix=_prefix(), suffix=".part", dir=path.parent)
+            name = tempfile.mkdtemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
             temporary = Path(name)
             try:
                 fill(temporary)

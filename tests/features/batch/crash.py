@@ -24,10 +24,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pixart_cli.core import publish as publishing
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import fingerprint_in
 from pixart_cli.core.prompt_list import Job
+from pixart_cli.core.unfinished import sweep
 from pixart_cli.features.batch import local
 from pixart_cli.features.batch.engine import Published
 from pixart_cli.features.batch.occupancy import occupied
@@ -71,7 +71,7 @@ def draw(folder: Path) -> tuple[int, int]:
     drawn = 0
     try:
         with occupied(folder / "out", exclusive=False):
-            publishing.sweep(folder / "out")
+            sweep(folder / "out")
             for event in batch.run(jobs, engine):
                 drawn += isinstance(event, Published) and not event.by_another
     except PixartError as error:
