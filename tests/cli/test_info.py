@@ -149,6 +149,17 @@ def test_a_list_names_what_it_needs(pixart, tmp_path):
     assert job.options["strength"] == 0.6
 
 
+def test_a_lora_of_the_shared_cache_is_found_by_its_hash(pixart, tmp_path, own_folders):
+    lora = tmp_path / "ink.safetensors"
+    lora.write_bytes(b"\x03" + bytes(7) + b"{ }")
+    pixart("gen", "a sun", "-r", "64x48", "-o", "x.png", "--lora", "ink.safetensors:-0.00002")
+    blob = own_folders / "huggingface/hub/models--someone--ink/blobs" / sha256(lora.read_bytes()).hexdigest()
+    blob.parent.mkdir(parents=True)
+    lora.rename(blob)
+    (job,) = read_jobs(pixart("info", "--as", "batch", "x.png").out.splitlines(), name="x.txt")
+    assert job.options["lora"] == (f"{blob}:-0.00002",)
+
+
 def test_other_programs_pictures_give_what_they_say(pixart, tmp_path):
     foreign(tmp_path / "x.png")
     foreign(tmp_path / "y.png", "Steps: 20, Sampler: Euler a, Seed: 42")

@@ -91,8 +91,8 @@ def test_mistakes_name_list_line_and_column(text, message):
 
 
 PIECES = st.sampled_from(
-    "a|{|}|\\|'|\"|\n|\n  |\r\n|\r|\0|\udcff|--seed|--json|-o -|3|9e999|=|#|,|;|\t|prompt|seed|:|[|null|NaN|$'"
-    "|{_x_}|\ufeff|\u3000|".split("|")
+    "a|{|}|\\|'|\"|\n|\n  |\r\n|\r|\0|\udcff|--seed|--json|-o -|3|9e999|=|#|,|;|\t|prompt|seed|:|[|null|NaN"
+    "|$'|{_x_}|\ufeff|\u3000|".split("|")
 ) | st.sampled_from(["|", '{"prompt": ', "prompt,seed\n"])  # fmt: skip
 
 
