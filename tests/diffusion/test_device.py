@@ -152,3 +152,12 @@ def test_plans_and_weights_are_known_without_torch():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_pictures_share_a_forward_on_an_accelerator_alone():
+    assert plan(SERVER, MINI, 256, 256).together == 1
+    assert plan(with_gpu(H100), MINI, 256, 256).together == 16
+    assert plan(with_gpu(H100), SIGMA, 1024, 1024).together == 4
+    assert plan(with_gpu(H100), SIGMA, 1024, 1024, memory="low").together >= 1
+    small = dataclasses.replace(T4, free_bytes=2 * GIB)
+    assert plan(with_gpu(small), SIGMA, 1024, 1024).together == 1

@@ -11,6 +11,7 @@ from pixart_cli.diffusion.estimate import (
     delivered_bytes,
     estimate,
     in_bands,
+    pictures_together,
     windows,
 )
 from pixart_cli.diffusion.refine import starts
@@ -82,3 +83,14 @@ def test_windows_are_counted_as_they_are_drawn():
         for each in plan_passes("auto", spec, choose_bin(*size, 1024), *size):
             drawn = [len(starts(side // 8, 128, 0.3)) for side in (each.width, each.height)]
             assert windows(each, 1024) == drawn[0] * drawn[1]
+
+
+def test_as_many_pictures_share_a_forward_as_are_small_and_fit():
+    spec = catalog()["sigma-512"]
+    room = 40 << 30
+    assert [pictures_together(spec, side, side, "bfloat16", room) for side in (256, 512, 1024, 2048)] == [
+        16, 16, 4, 1,
+    ]  # fmt: skip
+    few = [pictures_together(spec, 512, 512, "bfloat16", mib << 20) for mib in (-1, 0, 200, 400, 1 << 20)]
+    assert few == sorted(few)
+    assert (few[0], few[-1]) == (1, 16)
