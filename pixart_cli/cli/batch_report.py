@@ -72,6 +72,7 @@ class Report:
         many = "pictures" if tally.total is None else _pictures(tally.total)
         self._printer.say(f"{source}: {many}")
         with self._bar.shown():
+            self.tallied(tally)
             yield
 
     def step(self, event: ProgressEvent) -> None:
@@ -95,10 +96,11 @@ class Report:
             else:
                 self._failure(event)
             self._progress()
+        if self._tally is not None:
+            self._bar.show(self._tally, self._words())
 
     def _published(self, event: Published) -> None:
-        for warning in event.warnings:
-            self._printer.warn(warning)
+        self._warn(event)
         path = as_typed(event.path, self._output)
         self._printer.event("image", **self._image(event, str(path)))
         if self._printer.as_json:
@@ -123,8 +125,18 @@ class Report:
             "seconds": round(event.seconds, 3),
             "fingerprint": event.task.fingerprint,
             "by_another": event.by_another,
+            "warnings": list(event.warnings),
             **_origin(event.task.entry),
         }
+
+    def _warn(self, event: Published) -> None:
+        """A warning of one picture: told with its place, and kept only where a document will hold all."""
+        entry = event.task.entry
+        for warning in event.warnings:
+            if self._printer.as_json:
+                self._printer.warn(warning)
+            else:
+                self._printer.say(f"warning: {entry.source}:{entry.line}: {warning}")
 
     def _failure(self, event: Any) -> None:
         entry, error = (getattr(event, "task", None) or event), event.error

@@ -253,6 +253,13 @@ def test_exclusive_is_alone(tmp_path, pixart, stand_in):
     assert pixart("batch", "list.txt", *SMALL, "--exclusive").code == 0
 
 
+def test_a_warning_names_the_line_and_is_in_the_event(pixart, tmp_path):
+    (tmp_path / "list.txt").write_text("sun\nzeppelin\n")
+    assert "warning: list.txt:2: mini was never taught: zeppelin" in pixart("batch", "list.txt", *SMALL).err
+    found = events(pixart("batch", "list.txt", *SMALL, "-f", "--json-stream").out)
+    assert [event["warnings"] for event in found if event["event"] == "image"][1]
+
+
 def test_fail_fast_is_7_at_the_first(pixart, tmp_path, stand_in):
     (tmp_path / "list.txt").write_text("a\n  --init-image none.png\nb\n")
     assert pixart("batch", "list.txt", *SMALL, "--fail-fast").code == 7
