@@ -48,17 +48,19 @@ for number, prompt in enumerate(prompts):
 """
 
 
-def seconds(command: list[str]) -> float:
-    """Wall time of one whole process.
+def seconds(command: list[str]) -> tuple[float, float]:
+    """Wall time and processor time of one whole process.
 
     Raises:
         SystemExit: with its standard error when it fails.
     """
-    started = time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:6])} … failed:\n{done.stderr}")
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, spent
 
 
 def race(options: argparse.Namespace, scratch: Path) -> None:
@@ -70,7 +72,7 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     how += ["--device", options.device, "--draft"]
     ours = [sys.executable, "-c", START]
     side = options.size.partition("x")[0]
-    rates: dict[str, list[float]] = {"batch": [], "gen": [], "diffusers": []}
+    times: dict[str, list[tuple[float, float]]] = {"batch": [], "gen": [], "diffusers": []}
     for number in range(options.rounds):
         target = scratch / str(number)
         target.mkdir()
@@ -78,14 +80,15 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
         gen = [*ours, "gen", PROMPTS[0], *how, "-o", f"{target}/gen.png"]
         plain = [sys.executable, "-c", PLAIN, str(built_in_model_dir()), side, str(options.steps)]
         plain += [options.device.replace("auto", "cpu"), str(target), *prompts]
-        rates["batch"].append(len(prompts) / seconds(batch))
-        rates["gen"].append(1 / seconds(gen))
-        rates["diffusers"].append(len(prompts) / seconds(plain))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for other in ("gen", "diffusers"):
-        ratio = medians["batch"] / medians[other]
-        what = f"{len(prompts)} pictures of {options.size}, {options.steps} steps"
-        print(f"{what}: batch draws {ratio:.2f} times as many a second as {other}")
+        for name, command in (("batch", batch), ("gen", gen), ("diffusers", plain)):
+            times[name].append(seconds(command))
+    print(f"{len(prompts)} pictures of {options.size}, {options.steps} steps:")
+    for number, kind in enumerate(("a second", "a second of processor time")):
+        medians = {name: statistics.median(each[number] for each in values) for name, values in times.items()}
+        medians["gen"] *= len(prompts)
+        for other in ("gen", "diffusers"):
+            ratio = medians[other] / medians["batch"]
+            print(f"batch draws {ratio:.2f} times as many {kind} as {other}")
 
 
 class Blank:
@@ -109,9 +112,11 @@ def batch_of(folder: Path, jobs: Any) -> Any:
     from pixart_cli.features.batch.run import Batch
 
     typed = {"res": "32x32", "output": f"{folder}/", "model": "mini"}
-    batch = Batch(Resolver(typed, cwd=folder), typed=typed)
-    blank = Blank()
-    engine = LocalEngine(lambda *_: blank, force=False, on_progress=lambda _: None, pause=batch.pause)
+    resolver, blank = Resolver(typed, cwd=folder), Blank()
+    batch = Batch(resolver, typed=typed)
+    engine = LocalEngine(
+        lambda *_: blank, resolver.plan_of, force=False, on_progress=lambda _: None, pause=batch.pause
+    )
     return batch.run(jobs, engine)
 
 

@@ -254,7 +254,13 @@ class _Call:
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
             return renderer_for(self.door, model, plan, files, self.values, together=not exact)
 
-        return LocalEngine(renderer_of, force=self.values["force"], on_progress=report.step, pause=pause)
+        return LocalEngine(
+            renderer_of,
+            self.resolver.plan_of,
+            force=self.values["force"],
+            on_progress=report.step,
+            pause=pause,
+        )
 
     def _jobs(self) -> Iterator[Any]:
         """The list's jobs; who sends it may take long, so meanwhile a signal is heeded at once."""

@@ -13,6 +13,7 @@ import pytest
 from pixart_cli.cli.app import run
 from pixart_cli.cli.batch import parse_shard
 from pixart_cli.core.errors import PixartError
+from pixart_cli.features.batch.occupancy import occupied
 
 SMALL = ("-r", "64x48")
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,14 +242,10 @@ def test_two_batches_in_one_folder_draw_every_picture_and_no_half_one(tmp_path):
 
 
 def test_exclusive_is_alone(tmp_path, pixart, stand_in):
-    (tmp_path / "slow.txt").write_text("slow\n")
     (tmp_path / "list.txt").write_text("sun\n")
-    for first, second in ([], ["--exclusive"]), (["--exclusive"], []):
-        process = start(tmp_path, "slow.txt", *SMALL, *first)
-        wait_until_ready(process)
-        assert pixart("batch", "list.txt", *SMALL, *second).code == 10
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+    for first, second in ((False, ["--exclusive"]), (True, [])):
+        with occupied(tmp_path, exclusive=first):
+            assert pixart("batch", "list.txt", *SMALL, *second).code == 10
     assert stand_in.drawn == []
     assert pixart("batch", "list.txt", *SMALL, "--exclusive").code == 0
 
@@ -279,11 +276,25 @@ def test_names_that_nobody_reads_stop_nothing(monkeypatch, prompts, tmp_path, st
     assert (code, len(list(tmp_path.glob("*.png")))) == (141, 4)
 
 
-def test_a_real_picture_of_a_batch_has_the_bytes_of_gen(shell, tmp_path):
-    (tmp_path / "list.txt").write_text("a red sun\na white moon\n  -s 5\n")
-    small = ("-r", "64x64", "--steps", "1", "-q")
-    assert shell("batch", "list.txt", "-o", "batch/", *small).returncode == 0
-    assert shell("gen", "a white moon", "-s", "5", "-o", "gen/", *small).returncode == 0
-    assert (tmp_path / "batch/a-white-moon-5.png").read_bytes() == (
-        tmp_path / "gen/a-white-moon-5.png"
-    ).read_bytes()
+def test_real_pictures_of_a_batch_have_the_bytes_of_gen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a red sun\n  -s 4\na white moon\n  -s 5\n")
+    small = ("-r", "64x64", "--steps", "1", "-q", "--device", "cpu")
+    assert run(["batch", "list.txt", "-o", "batch/", *small]) == 0
+    assert run(["gen", "a white moon", "-s", "5", "-o", "gen/", *small]) == 0
+    name = "a-white-moon-5.png"
+    assert (tmp_path / "batch" / name).read_bytes() == (tmp_path / "gen" / name).read_bytes()
+
+
+def test_who_draws_nothing_loads_no_network_library(tmp_path):
+    (tmp_path / "wrong.txt").write_text("sun\n  --model nonsuch\n")
+    (tmp_path / "list.txt").write_text("sun\n")
+    code = (
+        "import sys; from pixart_cli.cli.app import run\n"
+        "codes = [run(['batch', 'wrong.txt']), run(['batch', 'list.txt', '--check'])]\n"
+        "print([name for name in ('torch', 'diffusers', 'numpy', 'rich') if name in sys.modules], codes)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] [2, 0]"

@@ -12,7 +12,6 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Job
-from pixart_cli.diffusion.device import MemoryPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,6 @@ class Task:
         fingerprint: as the picture will record it.
         paths: where it may go, absolute: the first that is free, or that is its own already.
         metadata: how much it says of itself.
-        plan: how this machine would draw it; an engine elsewhere makes its own.
         files: by sha256, where the files lie that the request names.
     """
 
@@ -34,7 +32,6 @@ class Task:
     fingerprint: str
     paths: tuple[Path, ...]
     metadata: Level
-    plan: MemoryPlan
     files: Mapping[str, Path] = field(default_factory=dict)
 
     @property

@@ -29,6 +29,7 @@ _OF_ALL: Final = frozenset(
 _BROUGHT: Final = {"model-missing": "model", "download-failed": "model", "weights-invalid": "model"}
 
 RendererOf = Callable[[str, MemoryPlan, dict[str, Path]], Renderer]
+PlanOf = Callable[[Task], MemoryPlan]
 
 
 class LocalEngine:
@@ -37,6 +38,7 @@ class LocalEngine:
     Args:
         renderer_of: gives what draws, by model, plan and the files that requests name; asked again when model
             or plan change, and after memory ran out.
+        plan_of: how this machine draws a task.
         force: publish over what is there.
         on_progress: told of every step.
         pause: called where the batch may be left, between two steps and two pictures; raises to leave it.
@@ -45,12 +47,13 @@ class LocalEngine:
     def __init__(
         self,
         renderer_of: RendererOf,
+        plan_of: PlanOf,
         *,
         force: bool,
         on_progress: ProgressCallback,
         pause: Callable[[], None],
     ) -> None:
-        self._renderer_of, self._force = renderer_of, force
+        self._renderer_of, self._plan_of, self._force = renderer_of, plan_of, force
         self._on_progress, self._pause = on_progress, pause
         self._key: tuple[object, ...] = ()
         self._renderer: Renderer | None = None
@@ -64,7 +67,11 @@ class LocalEngine:
                 wrong = None
                 while wrong is None:
                     chunk, wrong = _take(tasks)
-                    for group in _groups(chunk):
+                    planned = [(task, self._planned(task)) for task in chunk]
+                    yield from (
+                        self._blame(task, plan) for task, plan in planned if isinstance(plan, PixartError)
+                    )
+                    for group in self._groups(planned):
                         yield from self._draw(group, writers)
                     if not chunk:
                         break
@@ -127,14 +134,33 @@ class LocalEngine:
             self._renderer = None  # the plan was stepped down, or who knows what the networks hold now
         return Failed(task=task, error=error)
 
+    def _planned(self, task: Task) -> MemoryPlan | PixartError:
+        try:
+            return self._plan_of(task)
+        except PixartError as error:
+            return error
+
+    @staticmethod
+    def _groups(planned: Iterable[tuple[Task, MemoryPlan | PixartError]]) -> Iterator[list[Task]]:
+        """Tasks by renderer, and inside by what can be drawn together; else in the list's order."""
+        groups: dict[tuple[object, ...], dict[tuple[object, ...], list[Task]]] = {}
+        for task, plan in planned:
+            if isinstance(plan, MemoryPlan):
+                request = task.request
+                alike = groups.setdefault(_key(task, plan), {})
+                alike.setdefault((request.lora, request.width, request.height), []).append(task)
+        for group in groups.values():
+            yield [task for tasks in group.values() for task in tasks]
+
     def _renderer_for(self, tasks: Sequence[Task]) -> Renderer:
         self._files.clear()
         for task in tasks:
             self._files.update(task.files)
-        key = _key(tasks[0])
+        plan = self._plan_of(tasks[0])
+        key = _key(tasks[0], plan)
         if self._renderer is None or key != self._key:
             self._renderer = None  # freed before the next is loaded
-            self._renderer = self._renderer_of(tasks[0].request.model, tasks[0].plan, self._files)
+            self._renderer = self._renderer_of(tasks[0].request.model, plan, self._files)
             self._key = key
         return self._renderer
 
@@ -232,23 +258,9 @@ def _take(tasks: Iterator[Task]) -> tuple[list[Task], PixartError | None]:
     return chunk, None
 
 
-def _key(task: Task) -> tuple[object, ...]:
+def _key(task: Task, plan: MemoryPlan) -> tuple[object, ...]:
     """What the renderer depends on: the model, and how it is held in memory."""
-    plan = task.plan
     return task.request.model, plan.device, plan.dtype, plan.offload, plan.encoder
-
-
-def _groups(chunk: Iterable[Task]) -> Iterator[list[Task]]:
-    """`chunk` by renderer, and inside by what can be drawn together; else in the list's order."""
-    groups: dict[tuple[object, ...], list[Task]] = {}
-    for task in chunk:
-        groups.setdefault(_key(task), []).append(task)
-    for group in groups.values():
-        alike: dict[tuple[object, ...], list[Task]] = {}
-        for task in group:
-            request = task.request
-            alike.setdefault((request.lora, request.width, request.height), []).append(task)
-        yield [task for tasks in alike.values() for task in tasks]
 
 
 def _brought(task: Task, error: PixartError) -> bool:

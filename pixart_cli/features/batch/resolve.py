@@ -23,7 +23,7 @@ from pixart_cli.core.settings import (
     resolve_requests,
 )
 from pixart_cli.core.template import Naming
-from pixart_cli.diffusion.device import MemoryPlan, plan, probe
+from pixart_cli.diffusion.device import Machine, MemoryPlan, plan, probe
 from pixart_cli.diffusion.weights import installed_models
 from pixart_cli.features.batch.engine import Task
 from pixart_cli.features.batch.publishing import places
@@ -64,9 +64,9 @@ class Resolver:
         self.settings = lay_over(self._typed, cwd=cwd)
         self.naming = _check_naming(Naming(self.settings.values["output"], cwd=cwd, digits=INDEX_DIGITS))
         self._installed = installed_models()
-        self._machine = probe()
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
         self._plan = lru_cache(_REMEMBERED)(self._planned)
+        self._machine: Machine | None = None  # looked at when the first picture is to be drawn
 
     @property
     def folder(self) -> Path:
@@ -113,7 +113,6 @@ class Resolver:
             fingerprint=fingerprint,
             paths=places(path, fingerprint),
             metadata=values["metadata"],
-            plan=self._plan(request.model, request.width, request.height, request.refine),
             files=spoken.files,
         )
 
@@ -129,8 +128,20 @@ class Resolver:
         sample = self._jobs("x", settings, inputs)[0].request
         return _Spoken(settings, sample.model, inputs, files, naming)
 
+    def plan_of(self, task: Task) -> MemoryPlan:
+        """How this machine draws `task`.
+
+        Raises:
+            PixartError: "size-invalid" for a picture larger than its memory, "device-unavailable".
+        """
+        request = task.request
+        with _told_of(task.entry):
+            return self._plan(request.model, request.width, request.height, request.refine)
+
     def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
         values = self.settings.values
+        if self._machine is None:
+            self._machine = probe()
         return plan(
             self._machine, spec_of(model), width, height,
             device=values["device"], memory=values["memory"], refine=refine,

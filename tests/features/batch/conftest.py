@@ -58,9 +58,10 @@ class Runs:
 
     def events(self, jobs, renderer=None, *, typed=SMALL, **options) -> Iterator[object]:
         renderer = renderer or StandIn()
-        self.batch = Batch(Resolver(typed, cwd=self.folder), typed=typed, **options)
+        resolver = Resolver(typed, cwd=self.folder)
+        self.batch = Batch(resolver, typed=typed, **options)
         engine = LocalEngine(
-            lambda model, plan, files: renderer, force=options.get("force", False),
+            lambda model, plan, files: renderer, resolver.plan_of, force=options.get("force", False),
             on_progress=lambda event: None, pause=self.batch.pause,
         )  # fmt: skip
         return self.batch.run(jobs, engine)

@@ -61,9 +61,14 @@ class Inline:
 
 def draw(folder: Path) -> tuple[int, int]:
     """Run the batch in `folder`; gives (exit code, pictures drawn)."""
-    batch = Batch(Resolver(TYPED, cwd=folder), typed=TYPED)
+    resolver = Resolver(TYPED, cwd=folder)
+    batch = Batch(resolver, typed=TYPED)
     engine = local.LocalEngine(
-        lambda *_: StandIn(), force=False, on_progress=lambda event: None, pause=batch.pause
+        lambda *_: StandIn(),
+        resolver.plan_of,
+        force=False,
+        on_progress=lambda event: None,
+        pause=batch.pause,
     )
     jobs = [
         Job(prompt=prompt, options={"seed": 1}, line=n, source="list.txt") for n, prompt in enumerate(PROMPTS)

@@ -26,8 +26,8 @@ def tried(*args: str) -> dict:
 @pytest.mark.parametrize(
     ("args", "least"),
     [
-        (("kill", "--every", "31"), 4),
-        (("fail", "fsync", "EIO", "--every", "2"), 3),
+        (("kill", "--every", "43"), 3),
+        (("fail", "fsync", "EIO", "--every", "3"), 2),
         (("fail", "write", "ENOSPC", "--every", "2"), 2),
     ],
     ids=["SIGKILL", "EIO", "ENOSPC"],

@@ -5,16 +5,28 @@ import threading
 import pytest
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.features.batch import local
 from pixart_cli.features.batch.engine import Failed, Published
 from pixart_cli.features.batch.local import LocalEngine, as_error
 from tests.conftest import StandIn
 from tests.features.batch.conftest import Moody, entry, failing
 
+PLAN = MemoryPlan(
+    device="cpu", dtype="float32", offload="full", estimate_bytes=0, seconds_estimate=None, reasons=()
+)
+
+
+def plan_of(task):
+    """A plan that asks no machine; one picture is too large for it."""
+    if task.request.width > 8000:
+        raise PixartError("size-invalid", "too large")
+    return PLAN
+
 
 def engine_of(renderers, **options):
     values = {"force": False, "on_progress": lambda event: None, "pause": lambda: None}
-    return LocalEngine(renderers, **(values | options))
+    return LocalEngine(renderers, plan_of, **(values | options))
 
 
 def tasks_of(resolver, *entries):
@@ -127,6 +139,25 @@ def test_a_full_disk_ends_it_and_is_no_failure_of_a_picture(resolver, monkeypatc
     with pytest.raises(PixartError, match="no space left"):
         outcomes.extend(engine_of(lambda *_: StandIn()).run(tasks))
     assert not any(isinstance(each, Failed) for each in outcomes)
+
+
+def test_a_picture_too_large_for_the_machine_is_its_own_failure(resolver):
+    entries = [entry("a"), entry("b", res="9000x3000"), entry("c")]
+    outcomes = list(engine_of(lambda *_: StandIn()).run(tasks_of(resolver, *entries)))
+    failed = [each for each in outcomes if isinstance(each, Failed)]
+    assert [each.error.code for each in failed] == ["size-invalid"]
+    assert len(outcomes) == 3
+
+
+def test_a_device_that_is_not_there_is_nobodys_own(resolver):
+    def absent(task):
+        raise PixartError("device-unavailable", "no cuda")
+
+    engine = LocalEngine(
+        lambda *_: StandIn(), absent, force=False, on_progress=lambda event: None, pause=lambda: None
+    )
+    with pytest.raises(PixartError, match="no cuda"):
+        list(engine.run(tasks_of(resolver, entry("a"))))
 
 
 def test_any_exception_has_a_code():
