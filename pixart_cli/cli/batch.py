@@ -22,7 +22,6 @@ from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import here
 from pixart_cli.core.settings import Settings
-from pixart_cli.core.unfinished import sweep
 
 if TYPE_CHECKING:
     from pixart_cli.core.rendering import Renderer
@@ -219,10 +218,12 @@ class _Call:
         batch = self._batch(report, fail_fast=fail_fast)
         self._survey(batch)
         try_folders([self.resolver.folder / "x"])
-        with occupied(self.resolver.folder, exclusive=exclusive):
-            sweep(self.resolver.folder)
-            with report.shown(batch.tally, self.prompts.name), self.door.watch.deferred(_STOPPING):
-                self._run(batch, report, exact=exact)
+        with (
+            occupied(self.resolver.folder, exclusive=exclusive),
+            report.shown(batch.tally, self.prompts.name),
+            self.door.watch.deferred(_STOPPING),
+        ):
+            self._run(batch, report, exact=exact)
         report.finish(str(as_typed(batch.failures.path, self.values["output"])))
 
     def _survey(self, batch: Batch) -> None:
@@ -244,11 +245,11 @@ class _Call:
             self.door.watch.check()
             batch.pause()
 
-        engine = self._engine(report, pause, exact=exact)
+        engine = self._engine(batch, report, pause, exact=exact)
         for event in batch.run(self._jobs(), engine):
             report.tell(event)
 
-    def _engine(self, report: Report, pause: Any, *, exact: bool) -> Engine:
+    def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
@@ -260,6 +261,7 @@ class _Call:
             force=self.values["force"],
             on_progress=report.step,
             pause=pause,
+            begin=batch.begin,
         )
 
     def _jobs(self) -> Iterator[Any]:

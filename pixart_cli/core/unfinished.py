@@ -35,14 +35,22 @@ def sweep(folder: Path) -> int:
     cannot be read or written is left as it is.
     """
     removed = 0
+    for path in abandoned(folder):
+        with suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The files that :func:`sweep` would remove."""
+    found = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _UNFINISHED.fullmatch(entry.name)
             if match and _is_abandoned(entry, int(match["pid"]), match["host"]):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-                    removed += 1
-    return removed
+                found.append(Path(entry.path))
+    return found
 
 
 def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:

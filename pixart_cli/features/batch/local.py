@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -13,14 +10,11 @@ from typing import Final
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
-from pixart_cli.features.batch.publishing import find, publish_picture
-from pixart_cli.features.generate import png_of
+from pixart_cli.features.batch.engine import Failed, Outcome, Task
+from pixart_cli.features.batch.writers import Writers, as_error
 
 CHUNK: Final = 256  # pictures whose prompts are embedded together, and that are put in order of size
 ALIKE: Final = 10  # failures in a row that no picture explains
-_WRITERS: Final = min(4, os.cpu_count() or 1)
-_WAITING: Final = 2 * _WRITERS  # pictures that are drawn and not yet written
 # What the next picture would meet as well, unless the picture itself brought it.
 _OF_ALL: Final = frozenset(
     "disk model-missing download-failed weights-invalid install-broken device-unavailable process-lost"
@@ -42,6 +36,7 @@ class LocalEngine:
         force: publish over what is there.
         on_progress: told of every step.
         pause: called where the batch may be left, between two steps and two pictures; raises to leave it.
+        begin: told of every picture that is begun.
     """
 
     def __init__(
@@ -52,7 +47,9 @@ class LocalEngine:
         force: bool,
         on_progress: ProgressCallback,
         pause: Callable[[], None],
+        begin: Callable[[Task], None] = lambda _task: None,
     ) -> None:
+        self._begin = begin
         self._renderer_of, self._plan_of, self._force = renderer_of, plan_of, force
         self._on_progress, self._pause = on_progress, pause
         self._key: tuple[object, ...] = ()
@@ -88,7 +85,7 @@ class LocalEngine:
         """All of `tasks`, which one renderer draws; what fails is told, and the others are drawn."""
         while tasks:
             self._pause()
-            watch = _Watch(self._on_progress, self._pause)
+            watch = _Watch(tasks, self._on_progress, self._pause, self._begin)
             done, error = 0, None
             for made in self._rendered(tasks, watch):
                 if isinstance(made, PixartError):
@@ -166,86 +163,29 @@ class LocalEngine:
 
 
 class _Watch:
-    """Passes events on, and remembers whether drawing had begun. Every event is a place to leave at."""
+    """Passes events on, and knows which of `tasks` is being drawn. Every event is a place to leave at."""
 
-    def __init__(self, on_progress: ProgressCallback, pause: Callable[[], None]) -> None:
-        self._on_progress, self._pause = on_progress, pause
-        self.drawing = False
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        on_progress: ProgressCallback,
+        pause: Callable[[], None],
+        begin: Callable[[Task], None],
+    ) -> None:
+        self._tasks, self._on_progress, self._pause, self._begin = tasks, on_progress, pause, begin
+        self._index: int | None = None
+
+    @property
+    def drawing(self) -> bool:
+        """Whether drawing had begun."""
+        return self._index is not None
 
     def __call__(self, event: ProgressEvent) -> None:
-        self.drawing |= event.stage not in ("load", "encode")
+        if event.stage not in ("load", "encode") and event.index != self._index:
+            self._index = event.index
+            self._begin(self._tasks[event.index])
         self._on_progress(event)
         self._pause()
-
-
-class Writers:
-    """Threads that make PNG files of pictures and publish them while the next are drawn."""
-
-    def __init__(self, *, force: bool) -> None:
-        self._force = force
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="pixart-writer")
-        self._waiting: deque[tuple[Task, Future[Outcome]]] = deque()
-        self._taken: set[str] = set()
-
-    def __enter__(self) -> Writers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def write(self, task: Task, rendering: Rendering) -> Iterator[Outcome]:
-        """Take one picture; gives the outcomes that are known by now, and waits when too many are not.
-
-        Raises:
-            PixartError: "disk", which is no single picture's fault.
-        """
-        over = self._place_to_overwrite(task) if self._force else None
-        self._waiting.append((task, self._pool.submit(_publish, task, rendering, over)))
-        while self._waiting and (len(self._waiting) > _WAITING or self._waiting[0][1].done()):
-            yield self._next()
-
-    def rest(self, *, quietly: bool = False) -> Iterator[Outcome]:
-        """The outcomes of all that was taken. `quietly` keeps a disk's error: another one is on its way."""
-        while self._waiting:
-            try:
-                yield self._next()
-            except PixartError:
-                if not quietly:
-                    raise
-
-    def _next(self) -> Outcome:
-        task, future = self._waiting.popleft()
-        try:
-            return future.result()
-        except Exception as failure:
-            error = as_error(failure)
-            if error.code == "disk":
-                raise error from failure
-            return Failed(task=task, error=error)
-
-    def _place_to_overwrite(self, task: Task) -> Path:
-        """Its own place, or the first that this run has given to no other picture."""
-        own = find(task.paths, task.fingerprint, by_name=task.metadata == "none")
-        path = own or next((path for path in task.paths if str(path) not in self._taken), task.paths[-1])
-        self._taken.add(str(path))
-        return path
-
-
-def _publish(task: Task, rendering: Rendering, over: Path | None) -> Outcome:
-    from pixart_cli.core.publish import publish
-
-    data = png_of(rendering, task.job, task.metadata)
-    by_another = False
-    if over is None:
-        by_name = task.metadata == "none"
-        path, by_another = publish_picture(data, task.paths, task.fingerprint, by_name=by_name)
-    else:
-        path = over
-        publish(data, path, force=True)
-    return Published(
-        task=task, path=path, provenance=rendering.provenance, seconds=rendering.seconds,
-        warnings=rendering.warnings, by_another=by_another,
-    )  # fmt: skip
 
 
 def _take(tasks: Iterator[Task]) -> tuple[list[Task], PixartError | None]:
@@ -271,15 +211,3 @@ def _brought(task: Task, error: PixartError) -> bool:
 
 def _ends_all(error: PixartError, tasks: Sequence[Task]) -> bool:
     return error.code in _OF_ALL and not any(_brought(task, error) for task in tasks)
-
-
-def as_error(failure: Exception) -> PixartError:
-    """`failure` as an error with a code, for a list of failures."""
-    if isinstance(failure, PixartError):
-        return failure
-    if isinstance(failure, MemoryError):
-        return PixartError(
-            "out-of-memory", "memory ran out", "Close other programs, or choose a smaller size."
-        )
-    what = f"a bug in pixart: {type(failure).__name__}: {failure}"
-    return PixartError("bug", what, "Run it again with --debug and report what it shows.")

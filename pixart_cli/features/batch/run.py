@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.unfinished import sweep
+from pixart_cli.features.batch.attempts import Attempts
 from pixart_cli.features.batch.engine import Engine, Failed, Outcome, Published, Task
 from pixart_cli.features.batch.failures import Failures, is_failures, whole
 from pixart_cli.features.batch.publishing import find
@@ -92,7 +94,8 @@ class Batch:
         self._records = Records(resolver.folder / _named("records", shard, ".jsonl"))
         self._resolver, self._typed, self._shard = resolver, typed, shard
         self._force, self._fail_fast, self._on_tally = force, fail_fast, on_tally
-        self._refused: deque[Refused] = deque()
+        self._attempts: Attempts | None = None
+        self._refused: deque[Refused | Failed] = deque()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._failed_fast = False
 
@@ -100,6 +103,11 @@ class Batch:
         """To be called by the engine between two steps: leaves it when `fail_fast` says so."""
         if self._failed_fast:
             raise _Enough
+
+    def begin(self, task: Task) -> None:
+        """To be called by an engine of this process when it begins to draw `task`."""
+        if self._attempts is not None:
+            self._attempts.begin(task.fingerprint)
 
     def run(self, entries: Iterable[prompt_list.Job], engine: Engine) -> Iterator[Event]:
         """Draw what is missing, and tell of each picture that is drawn or fails.
@@ -109,11 +117,14 @@ class Batch:
         Raises:
             PixartError: what stops a batch: a wrong line, "disk", and as `Engine.run` does.
         """
+        self._attempts = Attempts(self._resolver.folder)
+        sweep(self._resolver.folder)
         try:
             yield from self._events(engine.run(self._tasks(entries)))
         except _Enough:
             yield from self._refusals()
         finally:
+            self._attempts.close()
             self._records.close()
             self.failures.save()
 
@@ -122,23 +133,34 @@ class Batch:
             yield from self._refusals()
             if isinstance(outcome, Published):
                 self._records.add(outcome)
-                self.failures.settle(outcome.task.fingerprint)
+                self._settle(outcome.task)
                 self._count(drawn=not outcome.by_another, existing=outcome.by_another)
                 yield outcome
             elif outcome is not None:
-                task = outcome.task
-                self.failures.add(
-                    whole(task.entry, self._typed, task.request.seed), outcome.error, task.fingerprint
-                )
-                self._count(failed=True)
+                self._write_down(outcome)
                 yield outcome
 
-    def _refusals(self) -> Iterator[Refused]:
+    def _refusals(self) -> Iterator[Refused | Failed]:
         while self._refused:
             refused = self._refused.popleft()
-            self.failures.add(whole(refused.entry, self._typed, None), refused.error)
-            self._count(failed=True)
+            self._write_down(refused)
             yield refused
+
+    def _write_down(self, event: Refused | Failed) -> None:
+        if isinstance(event, Failed):
+            task = event.task
+            self.failures.add(
+                whole(task.entry, self._typed, task.request.seed), event.error, task.fingerprint
+            )
+        else:
+            self.failures.add(whole(event.entry, self._typed, None), event.error)
+        self._count(failed=True)
+
+    def _settle(self, task: Task) -> None:
+        """The picture exists."""
+        self.failures.settle(task.fingerprint)
+        if self._attempts is not None:
+            self._attempts.settle(task.fingerprint)
 
     def _count(self, *, drawn: bool = False, existing: bool = False, failed: bool = False) -> None:
         self.tally.drawn += drawn
@@ -153,8 +175,10 @@ class Batch:
             if self._is_recent(task.fingerprint):
                 self._count(existing=True)
             elif not self._force and _exists(task):
-                self.failures.settle(task.fingerprint)
+                self._settle(task)
                 self._count(existing=True)
+            elif self._attempts is not None and (error := self._attempts.refuse(task.fingerprint)):
+                self._refuse(Failed(task=task, error=error))
             else:
                 yield task
 
@@ -166,12 +190,15 @@ class Batch:
             except PixartError as error:
                 if error.code not in _ONES_OWN:
                     raise
-                self._refused.append(Refused(entry=entry, error=error))
-                self._failed_fast |= self._fail_fast
-                self.pause()
+                self._refuse(Refused(entry=entry, error=error))
                 continue
             index += len(tasks)
             yield from (task for task in tasks if in_shard(task.fingerprint, self._shard))
+
+    def _refuse(self, refused: Refused | Failed) -> None:
+        self._refused.append(refused)
+        self._failed_fast |= self._fail_fast
+        self.pause()
 
     def _is_recent(self, fingerprint: str) -> bool:
         """Whether the same picture was asked for a moment ago: it may not be there yet."""

@@ -10,6 +10,7 @@ import pytest
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.prompt_list import Job
 from pixart_cli.core.rendering import ProgressEvent
+from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.features.batch.engine import Published
 from pixart_cli.features.batch.local import LocalEngine
 from pixart_cli.features.batch.resolve import Resolver
@@ -62,7 +63,7 @@ class Runs:
         self.batch = Batch(resolver, typed=typed, **options)
         engine = LocalEngine(
             lambda model, plan, files: renderer, resolver.plan_of, force=options.get("force", False),
-            on_progress=lambda event: None, pause=self.batch.pause,
+            on_progress=lambda event: None, pause=self.batch.pause, begin=self.batch.begin,
         )  # fmt: skip
         return self.batch.run(jobs, engine)
 
@@ -85,3 +86,24 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 def failing(code: str, message: str = "it failed") -> Callable[[], PixartError]:
     return lambda: PixartError(code, message)
+
+
+PLAN = MemoryPlan(
+    device="cpu", dtype="float32", offload="full", estimate_bytes=0, seconds_estimate=None, reasons=()
+)
+
+
+def plan_of(task):
+    """A plan that asks no machine; one picture is too large for it."""
+    if task.request.width > 8000:
+        raise PixartError("size-invalid", "too large")
+    return PLAN
+
+
+def engine_of(renderers, **options):
+    values = {"force": False, "on_progress": lambda event: None, "pause": lambda: None}
+    return LocalEngine(renderers, plan_of, **(values | options))
+
+
+def tasks_of(resolver, *entries):
+    return iter([task for n, each in enumerate(entries) for task in resolver.tasks(each, n)])

@@ -27,8 +27,7 @@ from typing import Any
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import fingerprint_in
 from pixart_cli.core.prompt_list import Job
-from pixart_cli.core.unfinished import sweep
-from pixart_cli.features.batch import local
+from pixart_cli.features.batch import local, writers
 from pixart_cli.features.batch.engine import Published
 from pixart_cli.features.batch.occupancy import occupied
 from pixart_cli.features.batch.resolve import Resolver
@@ -69,6 +68,7 @@ def draw(folder: Path) -> tuple[int, int]:
         force=False,
         on_progress=lambda event: None,
         pause=batch.pause,
+        begin=batch.begin,
     )
     jobs = [
         Job(prompt=prompt, options={"seed": 1}, line=n, source="list.txt") for n, prompt in enumerate(PROMPTS)
@@ -76,7 +76,6 @@ def draw(folder: Path) -> tuple[int, int]:
     drawn = 0
     try:
         with occupied(folder / "out", exclusive=False):
-            sweep(folder / "out")
             for event in batch.run(jobs, engine):
                 drawn += isinstance(event, Published) and not event.by_another
     except PixartError as error:
@@ -163,7 +162,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*")
     parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args()
-    local.ThreadPoolExecutor = Inline  # type: ignore[assignment,misc]
+    writers.ThreadPoolExecutor = Inline  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         (work / "first").mkdir()
