@@ -69,7 +69,7 @@ class Report:
         else:
             self._printer.attach(RESULT, images=self._images, failed=self._failed)
         self._printer.event("start", schema=EVENTS, source=source, total=tally.total)
-        many = "pictures" if tally.total is None else _pictures(tally.total)
+        many = "read as it comes" if tally.total is None else _pictures(tally.total)
         self._printer.say(f"{source}: {many}")
         with self._bar.shown():
             self.tallied(tally)

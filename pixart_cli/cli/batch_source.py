@@ -75,8 +75,8 @@ class PromptSource:
         return Survey(pictures, tuple(models))
 
     def _can_repeat(self) -> bool:
-        """Whether it is a file, which does not end by being read."""
-        return self._open_stdin().seekable() if self.path is None else self.path.is_file()
+        """Whether it is no pipe, which ends by being read."""
+        return self._open_stdin().seekable() if self.path is None else not self.path.is_fifo()
 
     def _entries(self) -> Iterator[Entry]:
         folders = default_folders(self.path)

@@ -1,6 +1,7 @@
 """Where prompts come from, and what can be known before the first is drawn."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -59,3 +60,13 @@ def test_nothing_to_read_is_said(monkeypatch):
         list(PromptSource("-", "auto", None).jobs())
     with pytest.raises(PixartError, match="no file"):
         list(PromptSource("nonsuch.txt", "auto", None).jobs())
+
+
+def test_a_list_that_is_not_there_is_told_before_anything_else(resolver):
+    with pytest.raises(PixartError, match="no file"):
+        PromptSource("nonsuch.txt", "auto", None).survey(resolver)
+
+
+def test_a_named_pipe_is_a_pipe(resolver, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert PromptSource("pipe", "auto", None).survey(resolver) is None
