@@ -2,7 +2,7 @@
 #   python3 -m venv .venv && .venv/bin/pip install -e ".[test,dev]"
 BIN ?= .venv/bin/
 
-.PHONY: check style types contracts test fix ci
+.PHONY: check style types contracts test fix ci crash
 
 check: style types contracts test
 
@@ -18,6 +18,13 @@ contracts:
 
 test:
 	$(BIN)python -m pytest
+
+# A batch killed at every system call of publishing, and told no by the disk at each: minutes, and needs strace.
+crash:
+	$(BIN)python -m tests.features.batch.crash kill
+	$(BIN)python -m tests.features.batch.crash fail fsync EIO
+	$(BIN)python -m tests.features.batch.crash fail write ENOSPC
+	$(BIN)python -m tests.features.batch.crash fail link,linkat EROFS
 
 fix:
 	$(BIN)ruff check --fix .

@@ -125,6 +125,18 @@ def test_every_option_of_the_table_is_an_option_of_gen_and_the_other_way_round()
     assert shown - documented_options() - {"--help", "-h", "--debug"} == set()
 
 
+def test_the_options_of_batch_are_those_of_gen_and_of_its_own_table() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = {
+        name: {opt for each in commands[name].params for opt in each.opts if opt.startswith("-")}
+        for name in ("gen", "batch")
+    }
+    table = README.split("## Batches")[1].split("\n## ")[0]
+    own = {name for row in re.findall(r"^\| `(--.*?)`", table, re.MULTILINE) for name in row.split()[:1]}
+    assert shown["batch"] - shown["gen"] == own
+    assert shown["gen"] <= shown["batch"]
+
+
 def test_commands_of_the_table_are_the_commands_of_the_program() -> None:
     table = README.split("## Commands")[1].split("\n## ")[0]
     named = set(re.findall(r"`pixart ([a-z]+)", table))

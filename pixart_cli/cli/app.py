@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from pixart_cli import __version__
-from pixart_cli.cli import compare, doctor, generate, info, models, presets, replay, train
+from pixart_cli.cli import batch, compare, doctor, generate, info, models, presets, replay, train
 from pixart_cli.cli.crew import run_together
 from pixart_cli.cli.failure import as_error, help_page
 from pixart_cli.cli.options import Door, RendererFactory, switched_on
@@ -29,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("gen")(generate.gen)
+app.command("batch")(batch.batch)
 app.command("info")(info.info)
 app.command("replay")(replay.replay)
 app.command("compare")(compare.compare)
@@ -60,6 +61,7 @@ def pixart(
       pixart gen "a red sun over blue mountains" --res 4k -o poster.png
       pixart gen "three pine trees at night" -r phone -n 4 -o wallpapers/
       pixart gen "a white moon over the sea" --preset poster-a3 --dry-run
+      pixart batch prompts.txt -o posters/
       pixart info poster.png
       pixart replay poster.png
       pixart compare "a red sun" --models mini,sigma-1024
@@ -81,11 +83,12 @@ def run(argv: Sequence[str], *, renderers: RendererFactory | None = None) -> int
     args, options = _global_options(argv)
     debug = "--debug" in options or switched_on("PIXART_DEBUG")
     printer = Printer(as_json="--json" in options or switched_on("PIXART_JSON"))
+    printer.as_events = "--json-stream" in options
     prepare_streams()
     try:
         with watched() as watch:
             try:
-                _dispatch(args, Door(printer, renderers))
+                _dispatch(args, Door(printer, renderers, watch))
             except typer.Exit as ended:
                 return ended.exit_code
             except BaseException as failure:  # noqa: BLE001 -- the one place where all failures end

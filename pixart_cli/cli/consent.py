@@ -16,6 +16,9 @@ from pixart_cli.core.options import MEGABYTE
 from pixart_cli.core.rendering import Renderer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pixart_cli.diffusion.device import MemoryPlan
     from pixart_cli.features.generate import Order
     from pixart_cli.features.models import HubFile, LoraPlan, PullEvent
 
@@ -27,18 +30,49 @@ def renderer_of(door: Door, order: Order, values: Mapping[str, Any]) -> Renderer
         PixartError: "model-missing" when its weights are not here and were not fetched, "download-failed",
             "weights-invalid".
     """
+    return renderer_for(door, order.model, order.plan, order.files, values)
+
+
+def renderer_for(
+    door: Door,
+    model: str,
+    plan: MemoryPlan,
+    files: Mapping[str, Path],
+    values: Mapping[str, Any],
+    *,
+    together: bool = False,
+) -> Renderer:
+    """What draws with `model` as `plan` says; as :func:`renderer_of`. The rest is as for `network`."""
     from pixart_cli.features.generate import network
 
     if door.renderers is not None:
-        return door.renderers(order.model, order.plan)
+        return door.renderers(model, plan)
     cache_bytes = values["prompt_cache"] * MEGABYTE
     try:
-        return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
+        return network(model, plan, files, cache_bytes=cache_bytes, together=together)
     except PixartError as missing:
         if missing.code != "model-missing":
             raise
-        _obtain_for(door.printer, order.model, missing, values)
-    return network(order.model, order.plan, order.files, cache_bytes=cache_bytes)
+        _obtain_for(door.printer, model, missing, values)
+    return network(model, plan, files, cache_bytes=cache_bytes, together=together)
+
+
+def with_weights(door: Door, model: str, values: Mapping[str, Any]) -> None:
+    """See to it that the weights of `model` are here.
+
+    Raises:
+        PixartError: as :func:`renderer_of`.
+    """
+    from pixart_cli.features.generate import find_weights
+
+    if door.renderers is not None:
+        return
+    try:
+        find_weights(model)
+    except PixartError as missing:
+        if missing.code != "model-missing":
+            raise
+        _obtain_for(door.printer, model, missing, values)
 
 
 def obtain_loras(printer: Printer, wishes: Sequence[str], values: Mapping[str, Any]) -> None:

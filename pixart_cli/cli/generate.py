@@ -25,7 +25,7 @@ from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.paths import here
-from pixart_cli.core.refine import DIRECT, OFF
+from pixart_cli.core.refine import DIRECT
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Settings, lay_over
 
@@ -78,18 +78,9 @@ def gen(
     """
     typed = {key: value for key, value in context.params.items() if key != "prompts"}
     typed["lora"] = lora or None
-    typed["refine"] = _refine(refine, draft=typed.pop("draft"), direct=typed.pop("direct"))
+    typed["refine"] = options.refine_of(refine, draft=typed.pop("draft"), direct=typed.pop("direct"))
     settings = lay_over(typed, environ=os.environ, cwd=here())
     draw(door_of(context), settings, prompts)
-
-
-def _refine(refine: str | None, *, draft: bool, direct: bool) -> str | None:
-    """The one thing that was said of refining."""
-    said = [value for value in (refine, OFF if draft else None, DIRECT if direct else None) if value]
-    if len(said) > 1:
-        what = "--refine, --draft and --direct are three words for one thing"
-        raise PixartError("usage", what, "Say one of them.")
-    return said[0] if said else None
 
 
 def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:

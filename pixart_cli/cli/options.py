@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pixart_cli.cli.output import Printer
+from pixart_cli.cli.signals import Watch
+from pixart_cli.core.errors import PixartError
 from pixart_cli.core.options import BY_SETTING
+from pixart_cli.core.refine import DIRECT, OFF
 from pixart_cli.core.rendering import Renderer
 
 RendererFactory = Callable[[str, Any], Renderer]
@@ -19,10 +22,14 @@ RendererFactory = Callable[[str, Any], Renderer]
 
 @dataclass(frozen=True)
 class Door:
-    """Where a command prints, and what draws: by model and memory plan; None means the networks."""
+    """Where a command prints, and what draws: by model and memory plan; None means the networks.
+
+    `watch` knows of signals.
+    """
 
     printer: Printer
     renderers: RendererFactory | None = None
+    watch: Watch = field(default_factory=Watch)
 
 
 def switched_on(*variables: str) -> bool:
@@ -35,6 +42,19 @@ def door_of(context: typer.Context, *, as_json: bool = False) -> Door:
     door: Door = context.obj
     door.printer.as_json |= as_json
     return door
+
+
+def refine_of(refine: str | None, *, draft: bool, direct: bool) -> str | None:
+    """The one thing that was said of refining.
+
+    Raises:
+        PixartError: "usage" when there are several.
+    """
+    said = [value for value in (refine, OFF if draft else None, DIRECT if direct else None) if value]
+    if len(said) > 1:
+        what = "--refine, --draft and --direct are three words for one thing"
+        raise PixartError("usage", what, "Say one of them.")
+    return said[0] if said else None
 
 
 def _setting(key: str, metavar: str | None = None, about: str = "") -> Any:
@@ -102,3 +122,41 @@ ReplayInitImage = Annotated[
     typer.Option("--init-image", metavar="IMAGE", help="The picture it started from.", show_default=False),
 ]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG files.")]
+
+# What only a batch is asked.
+PromptList = Annotated[str, typer.Argument(metavar="LIST", help="A prompt list; - reads standard input.")]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Print the pictures and their number; draw nothing.", show_default=False),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first failure.", show_default=False)]
+JsonStream = Annotated[
+    bool,
+    typer.Option("--json-stream", help="A line of JSON an event, on standard output.", show_default=False),
+]
+Exclusive = Annotated[
+    bool,
+    typer.Option(
+        "--exclusive", help="Refuse where another pixart writes into the folder.", show_default=False
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Every picture in a forward of its own, as gen does.", show_default=False),
+]
+Shard = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N of the pictures.")
+]
+Sample = Annotated[
+    int | None,
+    typer.Option("--sample", metavar="N", min=1, help="N of each prompt's combinations, not all."),
+]
+ListFormat = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="auto|text|csv|jsonl", help="How the list is written. [auto]", show_default=False
+    ),
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="local", help="What draws. [local]", show_default=False)
+]

@@ -19,11 +19,13 @@ RESULT: Final = "pixart.result/1"
 class Printer:
     """Writes what one command gives. With `as_json`, exactly one document whatever happens.
 
+    With `as_events` it is a line of JSON an event, of which the last says how it ended, whatever happens.
     `pipe_closed` turns true when the reader of standard output went away: pictures are still drawn.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
+        self.as_events = False
         self.quiet = False
         self.print0 = False
         self.pipe_closed = False
@@ -33,13 +35,13 @@ class Printer:
 
     def path(self, path: Path) -> None:
         """One file that now exists; a line, or NUL-ended with `print0`. Nothing with `as_json`."""
-        if self.as_json or sys.stdout is None:
+        if self.as_json or self.as_events or sys.stdout is None:
             return
         self._put(_name_bytes(path) + (b"\0" if self.print0 else b"\n"))
 
     def data(self, text: str) -> None:
         """Lines that were asked for, on standard output. Nothing with `as_json`."""
-        if not self.as_json:
+        if not (self.as_json or self.as_events):
             line = plain(text, keep_newlines=True) + "\n"
             self._put(line.encode(_encoding(sys.stdout), "backslashreplace"))
 
@@ -66,6 +68,11 @@ class Printer:
         if self.as_json:
             self._document({"schema": schema, "ok": True, **values, "warnings": self._warnings})
 
+    def event(self, name: str, **values: Any) -> None:
+        """One event as a line of JSON. Nothing without `as_events`."""
+        if self.as_events:
+            self._put(_ascii({"event": name, **values}, indent=None))
+
     def attach(self, schema: str, **values: Any) -> None:
         """What the document shall hold beside the error, should one come."""
         self._attached = {"schema": schema, "ok": False, **values}
@@ -87,11 +94,15 @@ class Printer:
 
     def trouble(self, error: PixartError) -> None:
         """`error` as a line on standard error, while the command goes on. Nothing with `as_json`."""
-        if not self.as_json:
+        if not (self.as_json or self.as_events):
             self._tell(f"error: {error.message}")
 
     def fail(self, error: PixartError) -> None:
         """`error` as two lines on standard error, or as the document if none was sent, or tried, before."""
+        if self.as_events and not self._closed:
+            self._closed = True
+            self.event("done", **(self._attached or {"schema": RESULT, "ok": False}), **self._failure(error))
+            return
         if self.as_json and not self._closed:
             self._document((self._attached or {"schema": RESULT, "ok": False}) | self._failure(error))
             return
@@ -114,9 +125,7 @@ class Printer:
 
     def _document(self, values: dict[str, Any]) -> None:
         self._closed = True
-        # ASCII alone: no terminal is harmed, no encoding refuses it. DEL is what json lets through.
-        text = json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
-        self._put(text.encode("ascii") + b"\n")
+        self._put(_ascii(values, indent=2))
 
     def _put(self, data: bytes) -> None:
         if sys.stdout is None:
@@ -183,6 +192,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _ascii(values: dict[str, Any], *, indent: int | None) -> bytes:
+    """JSON in ASCII alone: no terminal is harmed, no encoding refuses it. DEL is what json lets through."""
+    text = json.dumps(values, indent=indent, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+    return text.encode("ascii") + b"\n"
 
 
 def _name_bytes(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from pixart_cli.core.rendering import ProgressCallback, ProgressEvent
 from pixart_cli.core.terminal import plain
 
 if TYPE_CHECKING:
+    from pixart_cli.features.batch.run import Tally
     from pixart_cli.features.models import PullEvent
 
 _WORDS = {
@@ -75,6 +76,57 @@ class Progress:
             self._task = (event.stage, event.index, self._rich.add_task(words, total=event.total, done=""))
         done = f"{event.step}/{event.total}"
         self._rich.update(self._task[2], completed=event.step, total=event.total, done=done)
+
+
+class BatchBar:
+    """Follows a batch: on a terminal one bar over all pictures, elsewhere a line a picture."""
+
+    def __init__(self, printer: Printer, mode: str) -> None:
+        self._printer = printer
+        self._lines = mode != "none"
+        self._bars = mode in ("auto", "bar") and can_animate() and not printer.quiet
+        self._rich: Any = None
+        self._task: Any = None
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Within, it is drawn. On leaving, however that happens, the terminal is as it was."""
+        if not self._bars:
+            yield
+            return
+        self._rich = _rich_bars()
+        self._task = self._rich.add_task("", total=None, done="")
+        with self._rich:
+            yield
+
+    def step(self, event: ProgressEvent) -> None:
+        """What happens to the picture of the moment."""
+        if self._rich is not None:
+            steps = f" {event.step}/{event.total}" if event.total > 1 else ""
+            self._rich.update(self._task, description=_WORDS.get(event.stage, event.stage) + steps)
+
+    def show(self, tally: Tally, words: str) -> None:
+        """How far the batch is, and `words` of its pace."""
+        if self._rich is None:
+            return
+        failed = f", {tally.failed} failed" if tally.failed else ""
+        done = f"{tally.done}/{'?' if tally.total is None else tally.total}{failed}"
+        self._rich.update(self._task, completed=tally.done, total=tally.total, done=f"{done} {words}".strip())
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within, the bar is out of the way of other lines: both streams may be one terminal."""
+        if self._rich is None:
+            yield
+            return
+        self._rich.stop()
+        yield
+        self._rich.start()
+
+    def line(self, text: str) -> None:
+        """One finished picture; nothing where there is a bar."""
+        if self._lines and self._rich is None:
+            self._printer.say(text)
 
 
 class PullProgress:

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first is raised where the program stands, the second ends it at once."""
+"""Ctrl-C and SIGTERM: the first is raised where the program stands, the second ends it at once.
+
+Who has something to finish first says so, and asks at its leisure.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,44 @@ class Watch:
 
     def __init__(self) -> None:
         self.ended_by: BaseException | None = None
+        self._deferred = False
+        self._told = b""
 
-    def handle(self, number: int, _frame: FrameType | None) -> NoReturn:
-        """Raise the exception of signal `number` where the program stands."""
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Raise the exception of signal `number` where the program stands, or keep it for :meth:`check`."""
         self.ended_by = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
-        raise self.ended_by
+        if not self._deferred:
+            raise self.ended_by
+        with contextlib.suppress(OSError):
+            os.write(2, self._told)  # a handler may stand inside another write: no stream is used
+
+    def check(self) -> None:
+        """Raise what :meth:`handle` kept, if there was a signal."""
+        if self.ended_by is not None:
+            raise self.ended_by
+
+    @contextlib.contextmanager
+    def deferred(self, told: str = "") -> Iterator[None]:
+        """Within, the first signal raises nothing; `told` is said on standard error; see :meth:`check`."""
+        self._told = told.encode()
+        with self._set(deferred=True):
+            yield
+        self.check()
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within, the first signal is raised again where the program stands: it may wait there for long."""
+        self.check()
+        with self._set(deferred=False):
+            yield
+
+    @contextlib.contextmanager
+    def _set(self, *, deferred: bool) -> Iterator[None]:
+        before, self._deferred = self._deferred, deferred
+        try:
+            yield
+        finally:
+            self._deferred = before
 
 
 @contextlib.contextmanager

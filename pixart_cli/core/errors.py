@@ -22,6 +22,7 @@ class ErrorKind:
 _ROWS: Final = (
     ErrorKind("bug", 1, "anything not foreseen: please report it"),
     ErrorKind("process-lost", 1, "one of several processes that draw together is gone or does not answer"),
+    ErrorKind("process-killed", 1, "the process was killed three times while it drew one picture of a batch"),
     ErrorKind("usage", 2, "an option or argument is unknown, missing or malformed"),
     ErrorKind("request-invalid", 2, "a value of the request is outside its range or of the wrong type"),
     ErrorKind("prompt-invalid", 2, "a prompt is empty, too long or not valid text"),

@@ -58,7 +58,8 @@ def public_request(request: GenerationRequest) -> GenerationRequest:
     model = request.model
     if model in (".", "..") or re.search(r"[\\/~]", model):
         model = scrub_text(last_name(str(_home_expanded(model).absolute())))
-    return dataclasses.replace(request, model=model.encode("utf-8", "replace").decode("utf-8"))
+    model = model.encode("utf-8", "replace").decode("utf-8")
+    return request if model == request.model else dataclasses.replace(request, model=model)
 
 
 def _home_expanded(path: str) -> Path:

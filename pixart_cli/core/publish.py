@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.unfinished import SUFFIX, prefix
 
 Writer = Callable[[BinaryIO], object]
 
@@ -46,7 +47,7 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
     refuse_place(path)
     with _as_disk_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
         temporary = Path(name)
         try:
             _write(handle, data)
@@ -81,7 +82,7 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
         made = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(prefix=f".pixart-{os.getpid()}-", suffix=".part", dir=path.parent)
+            name = tempfile.mkdtemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
             temporary = Path(name)
             try:
                 fill(temporary)
@@ -188,6 +189,9 @@ def _write(handle: int, data: bytes | Writer) -> None:
 
 
 def _umask() -> int:
+    """The process's file mode mask. To set it, even for a moment, would be seen by files of other threads."""
+    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -58,7 +57,7 @@ class GenerationRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, in the table's order."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in FIELDS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "request") -> GenerationRequest:

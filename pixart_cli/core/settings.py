@@ -29,8 +29,8 @@ from pixart_cli.core.resolution import Size, parse_size
 from pixart_cli.core.toml_file import place_of, read_settings
 
 __all__ = [
-    "NO_INPUTS", "SETTINGS", "Inputs", "Job", "Setting", "Settings", "from_environment", "lay_over",
-    "naming_origin", "read_mapping", "read_toml", "resolve_requests", "unknown_variables",
+    "NO_INPUTS", "SETTINGS", "Inputs", "Job", "Setting", "Settings", "check_prompt", "from_environment",
+    "lay_over",    "naming_origin", "read_mapping", "read_toml", "resolve_requests", "unknown_variables",
 ]  # fmt: skip
 
 PROJECT_FILE: Final = "pixart.toml"
@@ -181,7 +181,7 @@ def resolve_requests(
     """
     values = settings.values
     for prompt in prompts:
-        _check_prompt(prompt)
+        check_prompt(prompt)
     size = parse_size(values["res"]) if values["res"] is not None else None
     with naming_origin(settings, "model"):
         spec = _model(values["model"], size, installed)
@@ -200,8 +200,8 @@ def resolve_requests(
     ]  # fmt: skip
 
 
-def _check_prompt(prompt: str) -> None:
-    """Before a preset's sentence is put around it, which would hide that it is empty."""
+def check_prompt(prompt: str) -> None:
+    """Raise "prompt-invalid" unless `prompt` says something, before a preset's sentence hides that."""
     check_text(prompt, "prompt")
     if not prompt.strip():
         raise PixartError("prompt-invalid", "the prompt is empty", "Say what to draw, in quotes.")

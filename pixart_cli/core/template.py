@@ -19,6 +19,7 @@ DEFAULT: Final = "{slug}-{seed}.png"
 STDOUT: Final = "-"
 MAX_SLUG: Final = 80
 MAX_COMPONENT_BYTES: Final = 255
+_MAX_FOLDERS: Final = 10_000  # remembered at once
 
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"(?P<name>[a-z]+)(?::(?P<length>[0-9]{1,3}))?")
@@ -97,18 +98,64 @@ def output_paths(output: str | None, jobs: Sequence[Job], *, cwd: Path) -> list[
         PixartError: "output-invalid" for several pictures and one name, an unknown field, a format other than
             PNG, a component too long, or a folder that leads out of the one the template starts in.
     """
-    text = output or DEFAULT
-    _check_text(text)
-    if text == STDOUT:
-        _refuse_several(text, jobs)
+    naming = Naming(output, cwd=cwd, digits=len(str(len(jobs))))
+    if naming.to_stdout or not naming.has_fields:
+        _refuse_several(output or DEFAULT, jobs)
+    if naming.to_stdout:
         return [Path(STDOUT)]
-    folder, template = _start(text, cwd)
-    if "{" not in template and "}" not in template:
-        _refuse_several(text, jobs)
-    digits = len(str(len(jobs)))
-    paths = [_place(template, _fields(job, digits, template), folder) for job in jobs]
-    _check_inside(paths, folder / os.path.dirname(template.partition("{")[0]))
-    return _distinct(paths)
+    return _distinct([naming.path(job) for job in jobs])
+
+
+class Naming:
+    """One `output` setting, read once, for the names of any number of pictures.
+
+    `folder` is the one that all names are in or below: the one the template starts in.
+
+    Args:
+        output: as in :func:`output_paths`.
+        cwd: where relative names start.
+        digits: how many an index has at least.
+
+    Raises:
+        PixartError: "output-invalid".
+    """
+
+    def __init__(self, output: str | None, *, cwd: Path, digits: int) -> None:
+        text = output or DEFAULT
+        _check_text(text)
+        self.to_stdout = text == STDOUT
+        self._cwd, self._template = (cwd, text) if self.to_stdout else _start(text, cwd)
+        self._digits = digits
+        self.folder = self._cwd / os.path.dirname(self._template.partition("{")[0])
+        self._real = ""
+        self._inside: set[Path] = set()  # to follow links takes long: each folder once
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether two pictures can have two names."""
+        return "{" in self._template or "}" in self._template
+
+    def path(self, job: Job) -> Path:
+        """Where the picture of `job` goes, as an absolute path if `cwd` is one.
+
+        Raises:
+            PixartError: "output-invalid" for an unknown field, a component too long, or a folder that leads
+                out of the one the template starts in.
+        """
+        path = _place(self._template, _fields(job, self._digits, self._template), self._cwd)
+        if path.parent not in self._inside:
+            self._check_inside(path.parent)
+        return path
+
+    def _check_inside(self, folder: Path) -> None:
+        """A folder named by fields may be a planted symbolic link, or be followed by ``..``."""
+        self._real = self._real or os.path.realpath(self.folder)
+        if not Path(os.path.realpath(folder)).is_relative_to(self._real):
+            what = f"{folder} leads out of {self.folder}"
+            raise PixartError("output-invalid", what, "Remove the link or the '..'.")
+        if len(self._inside) >= _MAX_FOLDERS:
+            self._inside.clear()
+        self._inside.add(folder)
 
 
 def _check_text(text: str) -> None:
@@ -167,18 +214,6 @@ def _stored_bytes(component: str) -> int:
     except UnicodeEncodeError:
         what = f"{component!r} cannot be spelled in this system's encoding"
         raise PixartError("output-invalid", what, "Use other letters, or a UTF-8 locale.") from None
-
-
-def _check_inside(paths: Sequence[Path], base: Path) -> None:
-    """A folder named by fields may be a planted symbolic link, or be followed by ``..``."""
-    real = os.path.realpath(base)
-    for folder in dict.fromkeys(
-        path.parent for path in paths
-    ):  # to follow links takes long: each folder once
-        if not Path(os.path.realpath(folder)).is_relative_to(real):
-            raise PixartError(
-                "output-invalid", f"{folder} leads out of {base}", "Remove the link or the '..'."
-            )
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:

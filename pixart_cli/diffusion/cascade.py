@@ -61,6 +61,15 @@ class Drawn:
     passes: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What the transformer drew first, of one picture: latents (1, C, h, w), and how they came about."""
+
+    latents: torch.Tensor
+    dtype: str
+    kv_compression: KVCompression | None
+
+
 class Cascade:
     """Draws with `parts` as `plan` says. `embeds` are what the transformer is told, negative first;
     `init_image` is the picture to start from, for a request that has one.
@@ -80,16 +89,21 @@ class Cascade:
         self._parts, self._plan, self._spec, self._embeds = parts, plan, spec, embeds
         self._company, self._init_image = company, init_image
 
-    def draw(self, request: GenerationRequest, report: Report) -> Drawn:
-        """The picture of `request`, as large as its passes make it or larger.
+    def draw(self, request: GenerationRequest, report: Report, base: Base | None = None) -> Drawn:
+        """The picture of `request`, as large as its passes make it or larger; from `base` if there is one.
 
         Raises:
             PixartError: "picture-invalid", "disk", or "request-invalid" for a KV compression other than the
                 one that the weights were trained with.
         """
-        native, size, passes = _stages(request, self._spec)
+        native, size, passes = stages(request, self._spec)
         drawn = Drawn(native=native, size=size)
-        self._base(drawn, request, report)
+        if base is None:
+            self._base(drawn, request, report)
+        else:
+            drawn.transformer_dtype, drawn.kv_compression = base.dtype, base.kv_compression
+            self._decode(drawn, base.latents)
+            report("decode", 1, 1)
         done, steps = 0, sum(each.steps for each in passes)
 
         def step() -> None:
@@ -124,7 +138,7 @@ class Cascade:
         on_step: StepCallback,
         source: torch.Tensor | None,
     ) -> torch.Tensor:
-        transformer, generator = self._parts.transformer, _generator(request.seed, 0)
+        transformer, generator = self._parts.transformer, generator_of(request.seed, 0)
         if source is not None:
             tail = schedulers.build_rest(
                 request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
@@ -195,7 +209,7 @@ class Cascade:
         )  # fmt: skip
         return refine(
             self._parts.transformer, self._tail(request, each), embeds=self._embeds,
-            source=source.to(self._plan.device), how=how, generator=_generator(request.seed, index + 1),
+            source=source.to(self._plan.device), how=how, generator=generator_of(request.seed, index + 1),
             on_step=on_step, links=links,
         )  # fmt: skip
 
@@ -208,8 +222,8 @@ class Cascade:
         Raises:
             PixartError: as `draw`, and as `Links.gather`.
         """
-        _, size, passes = _stages(task.request, self._spec)
-        with self._ready(task.request, size):
+        _, size, passes = stages(task.request, self._spec)
+        with ready(self._parts, self._plan, task.request, size):
             joined = join()
             self._embeds = joined.embeds
             if task.stage == 0 or joined.source is None:
@@ -218,20 +232,11 @@ class Cascade:
                 index = task.stage - 1
                 self._refine(task.request, passes[index], index, joined.source, joined.links, _say_nothing)
 
-    @contextmanager
-    def _ready(self, request: GenerationRequest, size: tuple[int, int]) -> Iterator[KVCompression | None]:
-        """The transformer in its place, compressed as `request` says; gives the compression in force."""
-        transformer, tokens = self._parts.transformer, size[0] * size[1] // _TOKEN_PIXELS
-        compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
-        compiler = compiling(transformer, on=self._plan.compiles)
-        with on_device(transformer, self._plan), compressed as kv_compression, compiler:
-            yield kv_compression
-
     def _denoise(
         self, drawn: Drawn, request: GenerationRequest, work: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
         """Finite latents: half precision that overflows is done again in float32."""
-        with self._ready(request, drawn.size) as drawn.kv_compression:
+        with ready(self._parts, self._plan, request, drawn.size) as drawn.kv_compression:
             latents, drawn.transformer_dtype = sound(self._parts.transformer, work, "the latents")
         return latents
 
@@ -245,7 +250,19 @@ class Cascade:
             return encode(self._parts.vae, pixels)
 
 
-def _stages(request: GenerationRequest, spec: ModelSpec) -> tuple[Bin, tuple[int, int], tuple[Pass, ...]]:
+@contextmanager
+def ready(
+    parts: Components, plan: MemoryPlan, request: GenerationRequest, size: tuple[int, int]
+) -> Iterator[KVCompression | None]:
+    """The transformer in its place, compressed as `request` says; gives the compression in force."""
+    transformer, tokens = parts.transformer, size[0] * size[1] // _TOKEN_PIXELS
+    compressed = kv_compressed(transformer, request.kv_compression, tokens=tokens)
+    compiler = compiling(transformer, on=plan.compiles)
+    with on_device(transformer, plan), compressed as kv_compression, compiler:
+        yield kv_compression
+
+
+def stages(request: GenerationRequest, spec: ModelSpec) -> tuple[Bin, tuple[int, int], tuple[Pass, ...]]:
     """The bin, the size of the base, and the passes that follow."""
     native = choose_bin(request.width, request.height, spec.native)
     size = base_size(request.refine, native, request.width, request.height)
@@ -256,6 +273,6 @@ def _say_nothing(_done: int, _of: int) -> None:
     """A helper's progress is the leader's."""
 
 
-def _generator(seed: int, stage: int) -> torch.Generator:
+def generator_of(seed: int, stage: int) -> torch.Generator:
     """The seed's own for the base, stage 0, and one far from it for each pass."""
     return torch.Generator("cpu").manual_seed((seed + stage * _NEXT_SEED) % _SEEDS)

@@ -27,6 +27,7 @@ from pixart_cli.diffusion.estimate import (
     Rung,
     delivered_bytes,
     estimate,
+    pictures_together,
 )
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
 
@@ -53,9 +54,10 @@ class MemoryPlan:
 
     `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, or "together"
     with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out;
-    `compiled` asks for torch's compiler. `estimate_bytes` is the expected peak on `device`,
-    `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token counts, see
-    `diffusion/estimate.py`.
+    `compiled` asks for torch's compiler. `together` is how many pictures like this may share a forward, in a
+    batch; on a processor one, for more take no less time there. `estimate_bytes` is the expected peak on
+    `device`, `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token
+    counts, see `diffusion/estimate.py`.
     """
 
     device: str
@@ -67,6 +69,7 @@ class MemoryPlan:
     encoder: str = WHOLE
     tried: tuple[str, ...] = ()
     compiled: bool = False
+    together: int = 1
 
     @property
     def compiles(self) -> bool:
@@ -160,6 +163,8 @@ def plan(
     expected = estimate(spec, *size, dtype, passes, facts)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
     rung, memory_reason = _choose_rung(expected, free, memory)
+    peak = expected.peak_bytes[rung]
+    together = 1 if accelerator is None else pictures_together(spec, *size, dtype, 0.9 * free - peak)
     where = "the processor" if accelerator is None else accelerator.name
     why = "asked for" if device != "auto" else "the best device here"
     return MemoryPlan(
@@ -167,7 +172,8 @@ def plan(
         dtype=dtype,
         offload=rung[0],
         encoder=rung[1],
-        estimate_bytes=expected.peak_bytes[rung],
+        estimate_bytes=peak,
+        together=together,
         seconds_estimate=_seconds(machine, accelerator, expected, dtype),
         reasons=(f"{chosen} ({where}): {why}.", dtype_reason, memory_reason),
     )

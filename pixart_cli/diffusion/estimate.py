@@ -27,6 +27,7 @@ PEER_RUNGS: Final[Sequence[Rung]] = (("full", TOGETHER), ("offload", TOGETHER), 
 # Of 24 blocks one works, the one before is still in use and the next one comes, in its file's precision.
 _STREAMED_SHARE: Final = 1 / 7
 _TYPICAL_PROMPT_TOKENS: Final = 40
+_BUSY_TOKENS: Final = 16384
 # Full-size feature maps at the peak of a decode, measured: whole, and in bands (two wait, one by one).
 _MAPS_WHOLE, _MAPS_IN_BANDS = 7.5, 2.0
 # The bands themselves, weights in another order, keys and values: on the processor 40 to 120 MiB were
@@ -162,6 +163,26 @@ def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, parameters: Mapping
     )
 
 
+def pictures_together(spec: ModelSpec, width: int, height: int, dtype: str, room_bytes: float) -> int:
+    """How many pictures of `width` x `height` pixels fit into one forward: 1, 2, 4, 8 or 16.
+
+    Beyond some 16 thousand tokens an accelerator is busy with one forward and gains nothing from more.
+    `room_bytes` is what is free besides all that one picture takes.
+    """
+    shape = _OF_FAMILY.get(spec.family, _XL)
+    tokens = width * height / 256
+    each = _denoise_bytes(
+        shape, tokens * (2 if spec.default_guidance > 1 else 1), 4 if dtype == "float32" else 2
+    )
+    fits = (n for n in (16, 8, 4, 2) if n * tokens <= _BUSY_TOKENS and (n - 1) * each <= room_bytes)
+    return next(fits, 1)
+
+
+def _denoise_bytes(shape: Shape, tokens: float, item: int) -> float:
+    """The feed-forward layer is four times as wide; two copies live."""
+    return 24 * tokens * shape.width * item
+
+
 def _flops(shape: Shape, tokens: float, pixels: int, forwards: float) -> float:
     encode = 2 * 2 * shape.text_encoder * _TYPICAL_PROMPT_TOKENS
     return forwards * _forward(shape, tokens) + _decode(shape, pixels) + encode
@@ -198,8 +219,7 @@ def windows(each: Pass, native: int) -> int:
 
 def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -> dict[Rung, int]:
     """`item` and `vae_item` are bytes a number; the VAE knows no float16."""
-    # The feed-forward layer is four times as wide; two copies live.
-    denoise = 24 * tokens * shape.width * item
+    denoise = _denoise_bytes(shape, tokens, item)
     decode = decode_bytes(shape.vae_channels, pixels, vae_item)
     transformer, vae, text = shape.transformer * item, shape.vae * vae_item, shape.text_encoder * item
     drawing = {

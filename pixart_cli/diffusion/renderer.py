@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+import torch
 
 from pixart_cli.core.kv_compression import OFF
 from pixart_cli.core.lora import read_recorded
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
 from pixart_cli.core.request import GenerationRequest
-from pixart_cli.diffusion.cascade import Cascade, Drawn, Report
+from pixart_cli.diffusion.cascade import Base, Cascade, Drawn, Report
 from pixart_cli.diffusion.compiler import compiled
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.fallback import Planned
+from pixart_cli.diffusion.fallback import Planned, exact
 from pixart_cli.diffusion.forward import run_block
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.init_image import read_recorded_image
 from pixart_cli.diffusion.lora_merge import Change, fit, recorded_files
-from pixart_cli.diffusion.memory import encoding
+from pixart_cli.diffusion.memory import encoding, is_out_of_memory, return_unused
 from pixart_cli.diffusion.part_files import weight_files
 from pixart_cli.diffusion.pipeline import Components, dtype_for, kept_dtype, load
 from pixart_cli.diffusion.provenance import describe
 from pixart_cli.diffusion.resample import Fit, cut, resample
 from pixart_cli.diffusion.task import Company
-from pixart_cli.diffusion.text import cut_off, encode, normalise, unknown_words
+from pixart_cli.diffusion.text import encode, normalise, warnings_of
+from pixart_cli.diffusion.together import Batch, batches, draw_bases
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
 
     from pixart_cli.diffusion.crew import Crew
     from pixart_cli.diffusion.embeds import EmbedsCache
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
+_KEPT_TEXTS: Final = 256
 
 
 class NetworkRenderer(Planned):
@@ -45,9 +48,10 @@ class NetworkRenderer(Planned):
 
     When memory runs out the plan is stepped down and the work of that moment done again; `plan` is
     always the one in force. Every picture is drawn by itself, in batches of its own two guidance
-    branches, so its pixels do not depend on what else is asked for in the call. The processes of a
-    `crew` denoise together; all else is done here. What `cache` has of a prompt is not encoded again.
-    `files` are those that requests name, by their sha256.
+    branches, so its pixels do not depend on what else is asked for in the call; unless `together`, which
+    lets as many share a forward as the plan says. The processes of a `crew` denoise together; all else is
+    done here. What `cache` has of a prompt is not encoded again. `files` are those that requests name, by
+    their sha256, looked up when they are needed.
     """
 
     def __init__(
@@ -57,11 +61,14 @@ class NetworkRenderer(Planned):
         crew: Crew | None = None,
         cache: EmbedsCache | None = None,
         files: Mapping[str, Path] = MappingProxyType({}),
+        *,
+        together: bool = False,
     ) -> None:
         super().__init__(plan if crew is None else dataclasses.replace(plan, compiled=False))
         self._to_compile = plan.compiled
+        self._most = plan.together if together and crew is None else 1
         self.installed = installed
-        self.files = dict(files)
+        self.files = files
         self._crew = crew
         self._cache = cache
         self._components: Components | None = None
@@ -84,25 +91,43 @@ class NetworkRenderer(Planned):
             self.changes_of(request)
             self._init_image(request)
         self.with_fallback(lambda: self._embed(requests, on_progress), encoding=True)
-        for index, request in enumerate(requests):
-            yield self._render_one(request, index, on_progress, started)
+        for batch in batches(requests, self.installed.spec, lambda: self._most):
+            bases = self._bases(batch, _reporter(on_progress, batch.first))
+            shared = (time.monotonic() - started) / len(bases)
+            for index, (request, base) in enumerate(zip(batch.requests, bases, strict=True), batch.first):
+                started = time.monotonic() - shared
+                rendering = self._render_one(request, _reporter(on_progress, index), base)
+                yield dataclasses.replace(rendering, seconds=time.monotonic() - started)
             started = time.monotonic()
 
-    def _render_one(
-        self, request: GenerationRequest, index: int, on_progress: ProgressCallback, started: float
-    ) -> Rendering:
-        def report(stage: str, step: int, total: int) -> None:
-            on_progress(ProgressEvent(stage=stage, step=step, total=total, index=index))
+    def _bases(self, batch: Batch, report: Report) -> list[Base | None]:
+        """The bases that are drawn together; None for each that is not, or that could not be."""
+        requests = batch.requests
+        if len(requests) == 1:
+            return [None]
+        embeds = [self._texts(request) for request in requests]
+        try:
+            with exact(self.plan), torch.inference_mode():
+                parts = self._ready(requests[0], report)
+                return draw_bases(parts, self.plan, self.installed.spec, requests, embeds, report)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return_unused(self.plan.device)
+        self._most = max(1, len(requests) // 2)
+        halves = requests[: self._most], requests[self._most :]
+        return [base for half in halves for base in self._bases(Batch(batch.first, half), report)]
 
-        drawn = self.with_fallback(lambda: self._draw(request, report))
+    def _render_one(self, request: GenerationRequest, report: Report, base: Base | None) -> Rendering:
+        drawn = self.with_fallback(lambda: self._draw(request, report, base))
         image, fit = self.with_fallback(lambda: self._deliver(drawn, request, report))
+        provenance = self._provenance(request, drawn, fit)
+        if base is not None:
+            provenance["together"] = True
         return Rendering(
-            pixels=image,
-            request=request,
-            provenance=self._provenance(request, drawn, fit),
-            seconds=time.monotonic() - started,
+            pixels=image, request=request, provenance=provenance, seconds=0.0,
             warnings=self._warnings(request),
-        )
+        )  # fmt: skip
 
     def changes_of(self, request: GenerationRequest) -> tuple[Change, ...]:
         """The LoRAs of `request`, fitted to the transformer.
@@ -137,6 +162,7 @@ class NetworkRenderer(Planned):
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
         texts = dict.fromkeys(text for request in requests for text in texts_of(request))
+        self._forget(texts)
         new = [text for text in texts if text not in self._embeds and not self._recall(text)]
         if not new:
             return
@@ -153,6 +179,16 @@ class NetworkRenderer(Planned):
                 on_progress(ProgressEvent(stage="encode", step=done, total=len(new)))
         del encoder
         parts.free("text_encoder")
+
+    def _forget(self, texts: Collection[str]) -> None:
+        """Keep of earlier calls' texts as many as are cheap to keep: a batch has any number of them."""
+        others = [text for text in self._embeds if text not in texts]
+        for text in others[: max(0, len(others) - _KEPT_TEXTS)]:
+            del self._embeds[text]
+
+    def _texts(self, request: GenerationRequest) -> tuple[torch.Tensor, ...]:
+        """What the transformer is told, negative first."""
+        return tuple(self._embeds[text] for text in texts_of(request))
 
     def _recall(self, text: str) -> bool:
         """Whether the embeddings of `text` were on the disk; they are in memory then."""
@@ -172,18 +208,23 @@ class NetworkRenderer(Planned):
         if self._cache is not None:
             self._cache.keep(text, self._embeds[text], self.plan)
 
-    def _draw(self, request: GenerationRequest, report: Report) -> Drawn:
+    def _ready(self, request: GenerationRequest, report: Report) -> Components:
+        """The networks that draw `request`, loaded."""
         parts = self._parts()
         parts.adapt(self.changes_of(request))
         for step, name in enumerate(_LOADED[1:], start=2):
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
-        embeds = tuple(self._embeds[text] for text in texts_of(request))
+        report("denoise", 0, request.num_inference_steps)
+        return parts
+
+    def _draw(self, request: GenerationRequest, report: Report, base: Base | None) -> Drawn:
+        parts, embeds = self._ready(request, report), self._texts(request)
         company = Company(self._crew, self.installed.name, self.plan, embeds, self.files)
         init_image = self._init_image(request)
         cascade = Cascade(parts, self.plan, self.installed.spec, embeds, company, init_image)
-        return cascade.draw(request, report)
+        return cascade.draw(request, report, base)
 
     def _deliver(self, drawn: Drawn, request: GenerationRequest, report: Report) -> tuple[Image, Fit]:
         pixels = drawn.pixels.numpy()
@@ -211,16 +252,10 @@ class NetworkRenderer(Planned):
         }
 
     def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:
-        tokenizer, spec = self._parts().tokenizer, self.installed.spec
-        found = []
-        for text in dict.fromkeys((request.prompt, request.negative_prompt)):
-            if cut := cut_off(tokenizer, text, spec.max_tokens):
-                found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {_begun(cut)}")
-            if spec.family == "mini" and (words := unknown_words(tokenizer, text)):
-                found.append(f"{spec.name} was never taught: {_begun(', '.join(words))}")
+        found = warnings_of(self._parts().tokenizer, self.installed.spec, request)
         if self._to_compile and (why := self._uncompiled()):
-            found.append(f"drawn without torch's compiler: {why}")
-        return tuple(found)
+            found = (*found, f"drawn without torch's compiler: {why}")
+        return found
 
     def _uncompiled(self) -> str:
         """Why nothing was compiled, in a few words; "" if it was."""
@@ -231,9 +266,11 @@ class NetworkRenderer(Planned):
         return compiled(run_block).failure
 
 
-def _begun(text: str, most: int = 400) -> str:
-    """The beginning of `text`: a prompt may be 64 KiB, a warning should not."""
-    return text if len(text) <= most else text[:most] + "…"
+def _reporter(on_progress: ProgressCallback, index: int) -> Report:
+    def report(stage: str, step: int, total: int) -> None:
+        on_progress(ProgressEvent(stage=stage, step=step, total=total, index=index))
+
+    return report
 
 
 def texts_of(request: GenerationRequest) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Latents are (1, 4, H/8, W/8), float32 throughout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,10 +23,12 @@ StepCallback = Callable[[int, int], None]
 
 
 class Predict(Protocol):
-    """What a transformer says of noisy latents: (1, C, h, w) and a timestep (1,) → (branches, C, h, w)."""
+    """What a transformer says of noisy latents: (P, C, h, w) and a timestep (1,) → (branches·P, C, h, w)."""
 
-    def __call__(self, latents_1CHW: torch.Tensor, timestep: torch.Tensor, *, branches: int) -> torch.Tensor:
-        """One row a guidance branch, negative first."""
+    def __call__(
+        self, latents_PCHW: torch.Tensor, timestep: torch.Tensor, /, *, branches: int
+    ) -> torch.Tensor:
+        """One row a guidance branch and picture, negative ones first."""
 
 
 _VAE_SCALE = 8
@@ -123,6 +125,35 @@ def sample_from(
     )  # fmt: skip
 
 
+def sample_together(
+    transformer: PixArtTransformer2DModel,
+    scheduler: Any,
+    *,
+    embeds: Sequence[tuple[torch.Tensor, ...]],
+    guidance_scale: float,
+    latents: torch.Tensor,
+    generators: list[torch.Generator] | None,
+    on_step: StepCallback,
+) -> torch.Tensor:
+    """Denoise several pictures of one size in one forward a step: latents (P, 4, H/8, W/8).
+
+    What :func:`sample` gives for each alone, up to the order of rounding.
+
+    Args:
+        embeds: as in `sample`, a picture.
+        generators: a picture's own each, for rules whose steps draw noise.
+    """
+    device, dtype = latents.device, transformer.dtype
+    rows = [each.to(device, dtype) for branch in zip(*embeds, strict=True) for each in branch]
+    forward = Forward(transformer, rows, micro_conditions(transformer, latents, dtype), pictures=len(embeds))
+    return denoise(
+        forward, scheduler, scheduler.timesteps,
+        latents=latents * scheduler.init_noise_sigma, dtype=dtype,
+        guidance=Guidance(scale=guidance_scale, branches=len(embeds[0])),
+        generator=generators, on_step=on_step,
+    )  # fmt: skip
+
+
 def _forward(
     transformer: PixArtTransformer2DModel,
     embeds: tuple[torch.Tensor, ...],
@@ -146,7 +177,7 @@ def denoise(
     latents: torch.Tensor,
     dtype: torch.dtype,
     guidance: Guidance,
-    generator: torch.Generator | None,
+    generator: torch.Generator | list[torch.Generator] | None,
     on_step: StepCallback,
 ) -> torch.Tensor:
     """Walk `latents`, as noisy as the first of `timesteps` says, along them to the end; float32.
@@ -159,15 +190,18 @@ def denoise(
         branches = guidance.branches if done <= guidance.until * total else 1
         inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
         output = predict(inputs, timestep[None].to(latents.device), branches=branches)
-        prediction = guided(output[:, : latents.shape[1]].float(), guidance.scale)
+        prediction = guided(output[:, : latents.shape[1]].float(), guidance.scale, branches)
         latents = scheduler.step(prediction, timestep, latents, **extra, return_dict=False)[0]
         on_step(done, total)
     return latents
 
 
-def guided(noise_BCHW: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """One prediction out of (negative, prompt); a single one is returned as it is."""
-    if len(noise_BCHW) == 1:
+def guided(noise_BCHW: torch.Tensor, guidance_scale: float, branches: int | None = None) -> torch.Tensor:
+    """One prediction a picture out of all negative ones, then all of prompts; of one branch as they are.
+
+    `branches` are as many as there are rows unless given: then it is one picture.
+    """
+    if (len(noise_BCHW) if branches is None else branches) == 1:
         return noise_BCHW
     negative, prompt = noise_BCHW.chunk(2)
     return negative + guidance_scale * (prompt - negative)

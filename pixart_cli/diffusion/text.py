@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from transformers.models.t5.modeling_t5 import T5EncoderModel
     from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
+    from pixart_cli.core.catalog import ModelSpec
+    from pixart_cli.core.request import GenerationRequest
+
 _PUNCTUATION = " \t\n.,;:!?\"'()[]{}<>«»“”‘’…"
 
 
@@ -48,3 +51,19 @@ def unknown_words(tokenizer: T5Tokenizer, prompt: str) -> tuple[str, ...]:
     return tuple(
         word for word in words if word and unknown in tokenizer(word, add_special_tokens=False).input_ids
     )
+
+
+def warnings_of(tokenizer: T5Tokenizer, spec: ModelSpec, request: GenerationRequest) -> tuple[str, ...]:
+    """Sentences on what the encoder of `spec` does not read of `request`, or was never taught."""
+    found = []
+    for text in dict.fromkeys((request.prompt, request.negative_prompt)):
+        if cut := cut_off(tokenizer, text, spec.max_tokens):
+            found.append(f"the prompt is longer than {spec.max_tokens} tokens; not read: {_begun(cut)}")
+        if spec.family == "mini" and (words := unknown_words(tokenizer, text)):
+            found.append(f"{spec.name} was never taught: {_begun(', '.join(words))}")
+    return tuple(found)
+
+
+def _begun(text: str, most: int = 400) -> str:
+    """The beginning of `text`: a prompt may be 64 KiB, a warning should not."""
+    return text if len(text) <= most else text[:most] + "…"

@@ -189,14 +189,29 @@ def try_folders(paths: Sequence[Path]) -> None:
             raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
 
 
+def find_weights(model: str) -> None:
+    """Raise where the weights of `model` are not on this machine, or not what they should be.
+
+    Raises:
+        PixartError: "model-missing" or "weights-invalid".
+    """
+    locate(model)
+
+
 def network(
-    model: str, memory_plan: MemoryPlan, files: Mapping[str, Path] = NO_FILES, *, cache_bytes: int = 0
+    model: str,
+    memory_plan: MemoryPlan,
+    files: Mapping[str, Path] = NO_FILES,
+    *,
+    cache_bytes: int = 0,
+    together: bool = False,
 ) -> Renderer:
     """The networks of `model`, loaded when the first picture is asked for; with all processes there are.
 
     Args:
         files: those that requests name, by their sha256.
         cache_bytes: how much of prompts' embeddings may be kept on disk, so as not to load the encoder again.
+        together: whether pictures may share a forward, as many as the plan says.
 
     Raises:
         PixartError: "model-missing" or "weights-invalid"; "device-unavailable" or "process-lost".
@@ -208,7 +223,7 @@ def network(
 
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
     if here.alone:
-        return NetworkRenderer(memory_plan, installed, cache=cache, files=files)
+        return NetworkRenderer(memory_plan, installed, cache=cache, files=files, together=together)
     from pixart_cli.diffusion.crew import join
 
     crew = join(here)

@@ -31,6 +31,7 @@ HEAVY = (
 SMALL = ("-r", "64x48")
 COMMANDS = (
     "gen",
+    "batch",
     "info",
     "replay",
     "presets list",

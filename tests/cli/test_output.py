@@ -138,3 +138,21 @@ def test_times_for_people(seconds, words):
 
 def test_columns_are_aligned_and_lines_end_clean():
     assert table([("a", "bb", ""), ("ccc", "d", "e")]) == "a    bb\nccc  d   e"
+
+
+def test_events_are_a_line_each_and_the_last_tells_the_error(capfd):
+    printer = Printer()
+    printer.as_events = True
+    printer.path(Path("a.png"))
+    printer.data("text")
+    printer.event("image", path="a\x7f\n.png")
+    printer.fail(PixartError("disk", "full", "Free some."))
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == '{"event": "image", "path": "a\\u007f\\n.png"}'
+    told = json.loads(lines[1])
+    assert (told["event"], told["ok"], told["error"]["exit"], len(lines)) == ("done", False, 9, 2)
+
+
+def test_without_events_none_is_told(capfd):
+    Printer().event("image", path="a.png")
+    assert capfd.readouterr().out == ""

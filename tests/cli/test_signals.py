@@ -85,3 +85,37 @@ def test_leaving_gives_ctrl_c_back_to_the_system():
     leave_quietly()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.signal(signal.SIGINT, kept)
+
+
+def test_who_has_something_to_finish_is_asked_at_its_leisure(capfd):
+    done = []
+
+    def work(watch) -> None:
+        with watch.deferred("wait\n"):
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the step")
+            watch.check()
+            done.append("too much")
+
+    with watched() as watch, pytest.raises(KeyboardInterrupt):
+        work(watch)
+    assert done == ["the step"]
+    assert capfd.readouterr().err == "wait\n"
+
+
+def test_a_signal_is_not_forgotten_where_nobody_asked():
+    with pytest.raises(Terminated), watched() as watch, watch.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_within_a_wait_the_signal_is_raised_at_once():
+    done = []
+
+    def work(watch) -> None:
+        with watch.deferred(), watch.at_once():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("too much")
+
+    with watched() as watch, pytest.raises(KeyboardInterrupt):
+        work(watch)
+    assert done == []

@@ -176,3 +176,12 @@ def test_models_that_are_not_pixarts_have_a_ladder_of_their_own():
     assert plan(with_gpu(near), sdxl, 1024, 1024).offload == "low"
     assert plan(with_gpu(T4), sdxl, 1024, 1024).dtype == "float16"
     assert plan(with_gpu(T4), catalog()["cascade"], 1024, 1024).dtype == "float32"
+
+
+def test_pictures_share_a_forward_on_an_accelerator_alone():
+    assert plan(SERVER, MINI, 256, 256).together == 1
+    assert plan(with_gpu(H100), MINI, 256, 256).together == 16
+    assert plan(with_gpu(H100), SIGMA, 1024, 1024).together == 4
+    assert plan(with_gpu(H100), SIGMA, 1024, 1024, memory="low").together >= 1
+    small = dataclasses.replace(T4, free_bytes=2 * GIB)
+    assert plan(with_gpu(small), SIGMA, 1024, 1024).together == 1

@@ -15,6 +15,7 @@ from pixart_cli.diffusion.estimate import (
     delivered_bytes,
     estimate,
     in_bands,
+    pictures_together,
     windows,
 )
 from pixart_cli.diffusion.refine import starts
@@ -124,3 +125,14 @@ def test_what_is_not_pixarts_has_three_rungs(name):
     toy = estimate(spec, 1024, 1024, "bfloat16", facts=tiny).peak_bytes
     assert toy["full", "together"] < peaks["low", "together"]
     assert estimate(spec, 1024, 1024, "bfloat16").flops > 1e14
+
+
+def test_as_many_pictures_share_a_forward_as_are_small_and_fit():
+    spec = catalog()["sigma-512"]
+    room = 40 << 30
+    assert [pictures_together(spec, side, side, "bfloat16", room) for side in (256, 512, 1024, 2048)] == [
+        16, 16, 4, 1,
+    ]  # fmt: skip
+    few = [pictures_together(spec, 512, 512, "bfloat16", mib << 20) for mib in (-1, 0, 200, 400, 1 << 20)]
+    assert few == sorted(few)
+    assert (few[0], few[-1]) == (1, 16)

@@ -1,0 +1,283 @@
+"""`pixart batch`: many pictures from a prompt list."""
+
+# ruff: noqa: ARG001 -- a command's options are read from its context, by the names of the table of settings
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from pixart_cli.cli import options
+from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.batch_report import EVENTS, Report
+from pixart_cli.cli.batch_source import PromptSource
+from pixart_cli.cli.consent import renderer_for, with_weights
+from pixart_cli.cli.options import Door, door_of
+from pixart_cli.cli.output import RESULT, Printer, as_typed
+from pixart_cli.core.catalog import BUILT_IN
+from pixart_cli.core.errors import PixartError
+from pixart_cli.core.paths import here
+from pixart_cli.core.settings import Settings
+
+if TYPE_CHECKING:
+    from pixart_cli.core.rendering import Renderer
+    from pixart_cli.features.batch.engine import Engine, Task
+    from pixart_cli.features.batch.resolve import Resolver
+    from pixart_cli.features.batch.run import Batch
+
+_OWN: Final = (
+    "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
+    "engine", "draft", "direct", "refine", "lora",
+)  # fmt: skip
+_STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
+
+
+def batch(
+    context: typer.Context,
+    source: options.PromptList,
+    check: options.Check = False,
+    fail_fast: options.FailFast = False,
+    json_stream: options.JsonStream = False,
+    exclusive: options.Exclusive = False,
+    exact: options.Exact = False,
+    shard: options.Shard = None,
+    sample: options.Sample = None,
+    format: options.ListFormat = "auto",  # noqa: A002 -- the option's name
+    engine: options.EngineName = "local",
+    preset: options.Preset = None,
+    res: options.Res = None,
+    model: options.Model = None,
+    seed: options.Seed = None,
+    count: options.Count = None,
+    negative: options.Negative = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    scheduler: options.Scheduler = None,
+    kv_compression: options.KvCompression = None,
+    refine: options.Refine = None,
+    draft: options.Draft = False,
+    direct: options.Direct = False,
+    lora: options.Lora = None,
+    init_image: options.InitImage = None,
+    strength: options.Strength = None,
+    output: options.Output = None,
+    force: options.Force = None,
+    metadata: options.Metadata = None,
+    device: options.Device = None,
+    memory: options.Memory = None,
+    prompt_cache: options.PromptCache = None,
+    offline: options.Offline = None,
+    yes: options.Yes = None,
+    json: options.Json = None,
+    print0: options.Print0 = None,
+    quiet: options.Quiet = None,
+    progress: options.Progress = None,
+    dry_run: options.DryRun = None,
+) -> None:
+    """Draw the pictures of a prompt list that do not exist yet.
+
+    Run it again after an interruption, a failure or a change of the list: what exists is not drawn again.
+
+    \b
+    Examples:
+      pixart batch prompts.txt -o posters/
+      pixart batch prompts.txt --check
+      pixart batch posters/failed.txt
+      pixart batch prompts.txt -o posters/ --shard 1/4
+      shuf -n 100 prompts.txt | pixart batch - -o posters/
+    """
+    call = _call(context, options.refine_of(refine, draft=draft, direct=direct))
+    if check or call.values["dry_run"]:
+        call.show()
+    else:
+        call.draw(exclusive=exclusive, fail_fast=fail_fast, exact=exact)
+
+
+def _call(context: typer.Context, refine: str | None) -> _Call:
+    """What the command line says, checked."""
+    said = context.params
+    typed = {key: value for key, value in said.items() if key not in _OWN}
+    typed |= {"lora": tuple(said["lora"] or ()) or None, "refine": refine}
+    door, shard = door_of(context), parse_shard(said["shard"])
+    if said["engine"] != "local":
+        raise PixartError("usage", f"no engine is named {said['engine']!r}", "There is: local.")
+    prompts = PromptSource(said["source"], format_of(said["format"]), said["sample"])
+    from pixart_cli.features.batch.resolve import Resolver
+
+    resolver = Resolver(typed, cwd=here())
+    _set_up(door.printer, resolver.settings)
+    return _Call(door, resolver, prompts, typed, shard=shard)
+
+
+def format_of(text: str) -> Any:
+    """The format that was asked for.
+
+    Raises:
+        PixartError: "usage".
+    """
+    if text not in ("auto", "text", "csv", "jsonl"):
+        raise PixartError("usage", f"no list is written in {text!r}", "Expected auto, text, csv or jsonl.")
+    return text
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """(I, N) of "I/N"; (0, 1), which is all, for None.
+
+    Raises:
+        PixartError: "usage".
+    """
+    if text is None:
+        return 0, 1
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if match is None or int(match[2]) == 0 or int(match[1]) > int(match[2]):
+        hint = "Write I/N, as 0/4 to 3/4 or 1/4 to 4/4."
+        raise PixartError("usage", f"--shard cannot be {text!r}", hint)
+    return int(match[1]), int(match[2])
+
+
+def _set_up(printer: Printer, settings: Settings) -> None:
+    if printer.as_events and settings.values["json"]:
+        what = "--json and --json-stream are two ways to say it"
+        raise PixartError("usage", what, "Say one of them.")
+    printer.as_json |= settings.values["json"] and not printer.as_events
+    printer.quiet = settings.values["quiet"]
+    printer.print0 = settings.values["print0"]
+    for warning in settings.warnings:
+        printer.warn(warning)
+
+
+class _Call:
+    """What one call of the command is to do."""
+
+    def __init__(
+        self,
+        door: Door,
+        resolver: Resolver,
+        prompts: PromptSource,
+        typed: Mapping[str, Any],
+        *,
+        shard: tuple[int, int],
+    ) -> None:
+        self.door, self.printer, self.resolver, self.prompts = door, door.printer, resolver, prompts
+        self.typed, self.shard = typed, shard
+        self.values = resolver.settings.values
+
+    def _batch(self, report: Report | None = None, *, fail_fast: bool = False) -> Batch:
+        from pixart_cli.features.batch.run import Batch
+
+        return Batch(
+            self.resolver, typed=self.typed, shard=self.shard, force=self.values["force"],
+            fail_fast=fail_fast,
+            source=self.prompts.path,
+            on_tally=report.tallied if report else lambda _tally: None,
+        )  # fmt: skip
+
+    def show(self) -> None:
+        """The pictures of the list, and how many they are."""
+        number, shown = 0, []
+        for task in self._batch().plan(self.prompts.jobs()):
+            number += 1
+            line = self._planned(task)
+            if self.printer.as_json:
+                shown.append(line)
+            elif self.printer.as_events:
+                self.printer.event("picture", **line)
+            else:
+                self.printer.data(_check_line(line))
+        self.printer.data(f"{number} pictures" if number != 1 else "1 picture")
+        self.printer.document(RESULT, check=True, count=number, images=shown)
+        self.printer.event("done", schema=EVENTS, ok=True, check=True, count=number)
+
+    def _planned(self, task: Task) -> dict[str, Any]:
+        request = task.request
+        return {
+            "path": str(as_typed(task.paths[0], self.values["output"])),
+            "width": request.width,
+            "height": request.height,
+            "seed": request.seed,
+            "model": request.model,
+            "request": request.to_dict(),
+            "source": task.entry.source,
+            "line": task.entry.line,
+        }
+
+    def draw(self, *, exclusive: bool, fail_fast: bool, exact: bool) -> None:
+        """Draw what is missing.
+
+        Raises:
+            PixartError: "batch-partial" when some pictures failed; what stops a batch.
+        """
+        from pixart_cli.features.batch.occupancy import occupied
+        from pixart_cli.features.generate import try_folders
+
+        report = Report(self.printer, self.values)
+        batch = self._batch(report, fail_fast=fail_fast)
+        self._survey(batch)
+        try_folders([self.resolver.folder / "x"])
+        with (
+            occupied(self.resolver.folder, exclusive=exclusive),
+            report.shown(batch.tally, self.prompts.name),
+            self.door.watch.deferred(_STOPPING),
+        ):
+            self._run(batch, report, exact=exact)
+        report.finish(str(as_typed(batch.failures.path, self.values["output"])))
+
+    def _survey(self, batch: Batch) -> None:
+        """Read the list to its end before anything is drawn, where it can be read twice."""
+        found = self.prompts.survey(self.resolver)
+        if found is None:
+            return
+        if self.shard[1] == 1:
+            batch.tally.total = found.pictures
+        else:
+            batch.tally.total = sum(1 for _ in batch.plan(self.prompts.jobs()))
+        for model in found.models:
+            with_weights(self.door, model, self.values)
+        if found.models == (BUILT_IN,) and self.resolver.settings.origins["model"] == "built-in":
+            tell_of_better(self.printer)
+
+    def _run(self, batch: Batch, report: Report, *, exact: bool) -> None:
+        def pause() -> None:
+            self.door.watch.check()
+            batch.pause()
+
+        engine = self._engine(batch, report, pause, exact=exact)
+        with contextlib.closing(batch.run(self._jobs(), engine)) as events:
+            for event in events:
+                report.tell(event)
+
+    def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
+        from pixart_cli.features.batch.local import LocalEngine
+
+        def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
+            return renderer_for(self.door, model, plan, files, self.values, together=not exact)
+
+        return LocalEngine(
+            renderer_of,
+            self.resolver.plan_of,
+            force=self.values["force"],
+            on_progress=report.step,
+            pause=pause,
+            begin=batch.begin,
+        )
+
+    def _jobs(self) -> Iterator[Any]:
+        """The list's jobs; who sends it may take long, so meanwhile a signal is heeded at once."""
+        jobs = self.prompts.jobs()
+        while True:
+            with self.door.watch.at_once():
+                job = next(jobs, None)
+            if job is None:
+                return
+            yield job
+
+
+def _check_line(line: Mapping[str, Any]) -> str:
+    size = f"{line['width']}x{line['height']}"
+    words = (f"{line['source']}:{line['line']}", line["path"], size, f"seed {line['seed']}", line["model"])
+    return "  ".join((*words, line["request"]["prompt"]))

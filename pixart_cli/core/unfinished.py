@@ -1,0 +1,63 @@
+"""Files that are being written: whose they are, and what becomes of those whose writer was killed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+SUFFIX: Final = ".part"
+_UNFINISHED: Final = re.compile(r"\.pixart-(?P<pid>[0-9]{1,10})-(?P<host>[0-9a-f]{8})-.*\.part")
+_ABANDONED_SECONDS: Final = 24 * 3600
+
+
+def prefix() -> str:
+    """How the name of an unfinished file begins: who writes it."""
+    return f".pixart-{os.getpid()}-{_host()}-"
+
+
+@functools.cache
+def _host() -> str:
+    """This machine, for folders that several share, without its name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def sweep(folder: Path) -> int:
+    """Remove what processes that were killed left unfinished in `folder`; gives how many files that were.
+
+    Such a process is one of this machine that is gone. What others left is removed after a day. A folder that
+    cannot be read or written is left as it is.
+    """
+    removed = 0
+    for path in abandoned(folder):
+        with suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The files that :func:`sweep` would remove."""
+    found = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _UNFINISHED.fullmatch(entry.name)
+            if match and _is_abandoned(entry, int(match["pid"]), match["host"]):
+                found.append(Path(entry.path))
+    return found
+
+
+def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    if host == _host():
+        import psutil  # type: ignore[import-untyped]
+
+        return not bool(psutil.pid_exists(pid))
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS

@@ -1,0 +1,1 @@
+"""Many pictures from a prompt list: never lost, never drawn twice, on whatever engine draws them."""
