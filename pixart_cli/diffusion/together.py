@@ -1,7 +1,7 @@
 """Several pictures in one forward: which may be, and their latents.
 
 On an accelerator a forward of one small picture leaves most of it idle. Their pixels are those of pictures
-drawn alone up to the order of rounding, which a sampler carries along: docs/decisions/0018.
+drawn alone up to the order of rounding, which a sampler carries along: docs/decisions/0019.
 """
 
 from __future__ import annotations

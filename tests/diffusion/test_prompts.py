@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixart_cli.diffusion.prompts import ALL, Apart, Text, Together
+from pixart_cli.diffusion.prompts import ALL, Apart, Text, Together, add_told
 from tests.toy_model import toy_transformer
 
 
@@ -30,14 +30,17 @@ def test_together_is_apart(network, lengths):
     with torch.inference_mode():
         for layer, block in enumerate(network.transformer_blocks):
             for _ in range(2):  # the second time from what was kept
-                first = apart.add(layer, block.attn2, hidden)
-                assert torch.allclose(first, together.add(layer, block.attn2, hidden), atol=1e-5)
+                first, second = (
+                    add_told(block.attn2, hidden, texts.told(layer, block.attn2))
+                    for texts in (apart, together)
+                )
+                assert torch.allclose(first, second, atol=1e-5)
         assert not torch.allclose(first[0], first[-1], atol=1e-2)
 
 
 def test_one_token_is_one_vector_for_all_tokens_of_the_picture(network):
     (embeds,) = rows(network, (1,))
-    hidden = torch.randn(1, 6, network.inner_dim)
     with torch.inference_mode():
-        found = Text(network, embeds, ALL).attention(0, network.transformer_blocks[0].attn2, hidden)
-    assert found.shape == (1, 1, network.inner_dim)
+        told = Text(network, embeds, ALL).told(0, network.transformer_blocks[0].attn2)
+    assert told.first.shape == (1, 1, network.inner_dim)
+    assert told.values is None
