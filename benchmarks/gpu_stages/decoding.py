@@ -99,6 +99,21 @@ class Decoding:
         return found
 
 
+def kernels(record: Record, decode: Decode, latents: torch.Tensor) -> dict[str, Any]:
+    """Where a decode spends its time: seconds of the kernels that take most, by name."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA if record.on_gpu else ProfilerActivity.CPU]) as seen:
+        decode(latents)
+        record.sync()
+    spent = {
+        each.key[:90]: (each.self_device_time_total if record.on_gpu else each.self_cpu_time_total) / 1e6
+        for each in seen.key_averages()
+    }
+    most = sorted(spent.items(), key=lambda pair: -pair[1])[:14]
+    return {"all": sum(spent.values()), "most": {name: round(seconds, 4) for name, seconds in most}}
+
+
 def attention(record: Record, tokens: int, way: str) -> dict[str, Any]:
     """The mid-block's attention, one head of 512, by torch's kernel in several portions or by products."""
     device = "cuda:0" if record.on_gpu else "cpu"
@@ -145,6 +160,9 @@ def run(record: Record, shapes: Shapes) -> None:
     # The whole decode of the largest picture may not fit, or be computed in a way that takes for ever.
     largest = shapes.sides[-1]
     bench.attempt("exact", "bfloat16", largest)
+    half = bench.latents(largest).to(torch.bfloat16)
+    decode = bench.decoder("exact", "bfloat16", largest)
+    record.attempt(f"{largest} exact, kernels", lambda: kernels(record, decode, half), needs=5)
     for side in shapes.sides[:-1]:
         for dtype in ("float32", "bfloat16"):
             for way in WAYS:

@@ -18,8 +18,10 @@ from pixart_cli.diffusion.moments import Normaliser
 from pixart_cli.diffusion.stages import Prepare
 from pixart_cli.diffusion.sweep import Store
 
-# So many bytes of scores are held at a time where they are held at all.
+# So many bytes of scores, of so many queries at most, are held at a time where they are held at all: small
+# pictures should not take more memory for them than for the rest.
 _SCORE_BYTES: Final = 1 << 30
+_QUERIES: Final = 2048
 _HALVES: Final = (torch.bfloat16, torch.float16)
 
 
@@ -90,8 +92,9 @@ def attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) ->
     that takes it reaches 72 TFLOP/s on an H100, where products of half precision reach several hundred.
     """
     kernels = _kernels(queries, keys, values)
-    portions = queries.split(max(1, _SCORE_BYTES // (4 * keys.shape[1] * keys.shape[2])), dim=2)
-    halves = queries.is_cuda and queries.dtype in _HALVES
+    most = min(_QUERIES, _SCORE_BYTES // (4 * keys.shape[1] * keys.shape[2]))
+    portions = queries.split(max(1, most), dim=2)
+    halves = queries.is_cuda and queries.dtype in _HALVES and torch.version.hip is None
     if halves and not kernels.fast and hasattr(torch.ops.aten.bmm, "dtype"):  # from torch 2.8 on
         return torch.cat([by_products(part, keys, values) for part in portions], dim=2)
     if kernels.fused:

@@ -92,6 +92,18 @@ def test_dry_run_as_json_has_the_shape_of_the_result(pixart):
     assert ran.json["plan"]["bin"]["native"] == 256
 
 
+def test_dry_run_says_that_blocks_will_be_compiled(pixart):
+    for more, compiled in (
+        ((), False),
+        (("--torch-compile",), True),
+        (("--torch-compile", "--memory", "low"), False),
+    ):
+        ran = pixart("gen", "sun", *SMALL, "-m", "mini", "--device", "cpu", "--dry-run", "--json", *more)
+        assert ran.json["plan"]["compiled"] is compiled
+        text = pixart("gen", "sun", *SMALL, "-m", "mini", "--device", "cpu", "--dry-run", *more).out
+        assert (", compiled" in text) is compiled
+
+
 def test_dry_run_says_how_the_picture_grows(pixart):
     plan = pixart("gen", "sun", "-r", "1080p", "-m", "mini", "--dry-run", "--json").json["plan"]
     assert [(each["width"], each["height"]) for each in plan["refine"]][-1] == (1920, 1088)

@@ -111,3 +111,10 @@ def test_changed_facts_are_dotted_and_sorted():
     before, now = {"b": {"c": 1, "d": 2}, "a": 1}, {"b": {"c": 3, "d": 2}, "e": None, "a": 1}
     assert changed_facts(before, now) == {"b.c": (1, 3)}
     assert changed_facts({}, {}) == {}
+
+
+def test_what_was_compiled_is_compiled_again(drawn, pixart, stand_in, tmp_path):
+    assert not replay.order_of(drawn, model=None, device="cpu", memory="full")[0].plan.compiled
+    stand_in.facts |= {"compiled": True}
+    assert pixart("gen", "a red sun", "-r", "64x48", "-o", "z.png").code == 0
+    assert replay.order_of(tmp_path / "z.png", model=None, device="cpu", memory="full")[0].plan.compiled
