@@ -15,11 +15,13 @@ import typer
 from PIL import Image
 
 from pixart_cli.cli.app import app, run
+from pixart_cli.cli.train import named
 from pixart_cli.core.errors import ERRORS
 from pixart_cli.core.png import encode
 from pixart_cli.core.presets import get_preset
 from pixart_cli.core.resolution import parse_size
 from pixart_cli.core.settings import read_toml
+from pixart_cli.features.finetune.config import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +56,7 @@ COMMANDS = [command for language, block in BLOCKS if language for command in sim
 def parse(words: list[str]) -> dict[str, Any]:
     """The values `words` give the command they name; a usage error if they do not fit it."""
     command: Any = typer.main.get_command(app)
+    words = named(words)
     context = command.make_context("pixart", list(words))
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
@@ -109,11 +112,14 @@ def test_every_drawing_example_has_a_plan(
 
 
 def example_files(folder: Path) -> list[Path]:
-    """What the examples start from: a picture, and a LoRA without layers."""
+    """What the examples start from: a picture, and LoRAs without layers, one of them just trained."""
     picture, lora = folder / "sketch.png", folder / "ink.safetensors"
+    trained = folder / "ink" / "lora" / "adapter_model.safetensors"
+    trained.parent.mkdir(parents=True)
     picture.write_bytes(encode(Image.new("RGB", (8, 8)), [], dpi=None))
-    lora.write_bytes(b"\x03" + bytes(7) + b"{ }")
-    return sorted([picture, lora])
+    for path in (lora, trained):
+        path.write_bytes(b"\x03" + bytes(7) + b"{ }")
+    return sorted([picture, lora, trained])
 
 
 def test_every_option_of_the_table_is_an_option_of_gen_and_the_other_way_round() -> None:
@@ -160,13 +166,15 @@ def test_every_preset_that_ships_is_named_and_the_other_way_round() -> None:
 
 
 def test_toml_examples_are_taken(tmp_path: Path) -> None:
-    project, preset = (block for language, block in BLOCKS if language == "toml")
+    project, preset, training = (block for language, block in BLOCKS if language == "toml")
     (tmp_path / "pixart.toml").write_text(project, encoding="utf-8")
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "evening.toml").write_text(preset, encoding="utf-8")
     environ = {"PIXART_CONFIG_DIR": str(tmp_path)}
     assert read_toml(tmp_path / "pixart.toml")["res"] == "ultrawide"
     assert get_preset("evening", environ).settings["res"] == "a3"
+    (tmp_path / "ink.toml").write_text(training, encoding="utf-8")
+    assert read_config(tmp_path / "ink.toml", {}).method == "lora"
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

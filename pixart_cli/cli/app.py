@@ -36,7 +36,7 @@ app.command("compare")(compare.compare)
 app.add_typer(presets.app, name="presets")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
-app.add_typer(train.app, name="train", hidden=True)
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> None:
@@ -111,7 +111,7 @@ def _dispatch(args: list[str], door: Door) -> None:
     if "_PIXART_COMPLETE" in os.environ:  # a shell asks what could come next
         app(args, prog_name="pixart")
     command = typer.main.get_command(app)
-    with command.make_context("pixart", args, obj=door) as context:
+    with command.make_context("pixart", train.named(args), obj=door) as context:
         command.invoke(context)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pixart_cli.cli.output import Printer, is_terminal, size_words
+from pixart_cli.cli.output import Printer, is_terminal, size_words, time_words
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent
 from pixart_cli.core.terminal import plain
 
 if TYPE_CHECKING:
     from pixart_cli.features.batch.run import Tally
+    from pixart_cli.features.finetune.prepare import TrainEvent
     from pixart_cli.features.models import PullEvent
 
 _WORDS = {
@@ -25,6 +27,14 @@ _WORDS = {
     "resize": "enlarging",
     "write": "writing",
 }
+_TRAIN_WORDS = {
+    "pictures": "reading pictures",
+    "captions": "reading captions",
+    "train": "training",
+    "draw": "drawing samples",
+    "saved": "saved at step",
+}
+_LINE_SECONDS = 10.0
 
 
 class Progress:
@@ -171,6 +181,62 @@ class PullProgress:
             self._tasks[key] = self._rich.add_task("", total=total, done="")
         shown = f"{size_words(done)}/{size_words(total)}"
         self._rich.update(self._tasks[key], description=plain(words), completed=done, total=total, done=shown)
+
+
+class TrainProgress:
+    """Follows a training run: on a terminal a bar a stage, elsewhere a line now and then."""
+
+    def __init__(self, printer: Printer, mode: str) -> None:
+        self._printer = printer
+        self._lines = mode != "none"
+        self._bars = mode in ("auto", "bar") and can_animate() and not printer.quiet
+        self._rich: Any = None
+        self._task: tuple[str, Any] | None = None
+        self._last: tuple[str, float] = ("", 0.0)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[Callable[[TrainEvent], None]]:
+        """Within, the callback shows events."""
+        if not self._bars:
+            yield self._line
+            return
+        self._rich = _rich_bars()
+        with self._rich:
+            yield self._advance
+
+    def _line(self, event: TrainEvent) -> None:
+        """At the end of a stage, and otherwise at most every ten seconds."""
+        now = time.monotonic()
+        stage, told = self._last
+        due = stage != event.stage or now - told >= _LINE_SECONDS or event.done == event.total
+        if self._lines and due:
+            self._last = (event.stage, now)
+            self._printer.say(f"{_words_of(event)} {event.done}/{event.total}  {_told(event)}".rstrip())
+
+    def _advance(self, event: TrainEvent) -> None:
+        if event.stage == "saved":  # the bar will not stay, and this should
+            self._rich.stop()
+            self._line(event)
+            self._rich.start()
+            return
+        if self._task is None or self._task[0] != event.stage:
+            if self._task is not None:
+                self._rich.remove_task(self._task[1])
+            self._task = (event.stage, self._rich.add_task("", total=event.total, done=""))
+        self._rich.update(
+            self._task[1], description=_words_of(event), completed=event.done, total=event.total,
+            done=f"{event.done}/{event.total}  {_told(event)[:80]}",
+        )  # fmt: skip
+
+
+def _told(event: TrainEvent) -> str:
+    """What an event says beside its numbers."""
+    left = f"  about {time_words(event.seconds_left)} left" if event.seconds_left else ""
+    return plain(event.text) + left
+
+
+def _words_of(event: TrainEvent) -> str:
+    return _TRAIN_WORDS.get(event.stage, event.stage)
 
 
 def can_animate() -> bool:

@@ -1,24 +1,48 @@
-"""`pixart train`: how the built-in model is made and measured."""
+"""`pixart train`: a configuration is run; and how the built-in model is made and measured."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pixart_cli.cli import finetune
 from pixart_cli.cli.options import door_of
 from pixart_cli.core.paths import state_dir
 
-app = typer.Typer(help="Train the built-in model again.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("run")(finetune.finetune)
+app.command("recipes")(finetune.recipes)
 
 
 @app.callback()
 def train() -> None:
-    """Train the built-in model again, from pictures this program draws itself."""
+    """Train a model on pictures of your own.
+
+    `pixart train CONFIG.toml` is short for `pixart train run CONFIG.toml`.
+
+    \b
+    Examples:
+      pixart train recipes
+      pixart train ink.toml --dry-run
+      pixart train ink.toml
+      torchrun --nproc-per-node 2 -m pixart_cli train ink.toml
+    """
 
 
-@app.command()
+def named(words: Sequence[str]) -> list[str]:
+    """`words` of a command line with the command that ``train CONFIG.toml`` leaves out."""
+    plain = list(words)
+    if plain[:1] != ["train"] or len(plain) < 2:
+        return plain
+    known = {command.name for command in app.registered_commands}
+    is_file = not plain[1].startswith("-") and plain[1] not in known
+    return ["train", "run", *plain[1:]] if is_file else plain
+
+
+@app.command("mini")
 def mini(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the finished model.")],
@@ -58,7 +82,7 @@ def mini(
     printer.path(out)
 
 
-@app.command()
+@app.command("measure")
 def measure(
     context: typer.Context,
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="mini, or a folder.")] = "mini",

@@ -36,12 +36,12 @@ class _File:
 
 
 class DiskCache:
-    """The files ``NAME + suffix`` of `folder`, together at most `limit_bytes`.
+    """The files ``NAME + suffix`` of `folder`, together at most `limit_bytes`, or any number for None.
 
     The least recently used go first; when a file was last used is its modification time.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, suffix: str = "") -> None:
+    def __init__(self, folder: Path, limit_bytes: int | None, suffix: str = "") -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self._suffix = suffix
@@ -52,7 +52,7 @@ class DiskCache:
         try:
             with open(path, "rb", opener=_without_waiting) as file:
                 status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode) or status.st_size > self.limit_bytes:
+                if not stat.S_ISREG(status.st_mode) or self._is_too_much(status.st_size):
                     return None
                 data: bytes = file.read()
         except OSError:
@@ -63,15 +63,20 @@ class DiskCache:
 
     def write(self, name: str, data: bytes) -> bool:
         """Keep `data` as entry `name`, and remove what has become too much; whether it was kept."""
-        if len(data) > self.limit_bytes:
+        if self._is_too_much(len(data)):
             return False
         try:
             self._make_folder()
             _put(data, self._path(name))
         except OSError:
             return False
-        self._trim()
+        if self.limit_bytes is not None:
+            self._trim(self.limit_bytes)
         return True
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an entry `name`, which may still turn out not to be readable."""
+        return self._path(name).is_file()
 
     def contents(self) -> Contents:
         """What is kept now."""
@@ -88,6 +93,9 @@ class DiskCache:
         for file in self._files(_PART):
             _remove(file.path)
         return Contents(len(removed), sum(file.size_bytes for file in removed))
+
+    def _is_too_much(self, size_bytes: int) -> bool:
+        return self.limit_bytes is not None and size_bytes > self.limit_bytes
 
     def _path(self, name: str) -> Path:
         return self.folder / (name + self._suffix)
@@ -112,10 +120,10 @@ class DiskCache:
                     if stat.S_ISREG(status.st_mode):
                         yield _File(Path(entry.path), status.st_size, status.st_mtime_ns)
 
-    def _trim(self) -> None:
+    def _trim(self, limit_bytes: int) -> None:
         """Remove the least recently used until the rest is few enough bytes, and what was abandoned."""
         files = sorted(self._files(), key=lambda file: file.used_ns)
-        excess = sum(file.size_bytes for file in files) - self.limit_bytes
+        excess = sum(file.size_bytes for file in files) - limit_bytes
         for file in files:
             if excess <= 0:
                 break

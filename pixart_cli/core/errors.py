@@ -50,6 +50,7 @@ _ROWS: Final = (
     ErrorKind("install-broken", 4, "a library or a file of the installation is missing or damaged"),
     ErrorKind("out-of-memory", 5, "memory ran out after every fallback of the plan"),
     ErrorKind("picture-invalid", 6, "the network produced NaN or a constant picture, twice"),
+    ErrorKind("loss-invalid", 6, "training came to a loss or gradient that is no number"),
     ErrorKind("batch-partial", 7, "some pictures failed; the rest exist"),
     ErrorKind("replay-differs", 8, "the picture drawn again is not the same"),
     ErrorKind("disk", 9, "the disk said no: full, read-only, no permission, I/O error"),

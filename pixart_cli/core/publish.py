@@ -116,6 +116,20 @@ def refuse_folder(path: Path, *, marker: str, force: bool) -> None:
         raise PixartError("output-invalid", what, "Name another folder with --out.")
 
 
+def link_folder(source: Path, place: Path) -> None:
+    """Let `place` be a link to the folder `source`, or a copy of it where the disk has no links.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    try:
+        place.symlink_to(source.resolve(), target_is_directory=True)
+    except OSError as error:
+        if error.errno not in (*_NO_LINKS, errno.EACCES) and os.name != "nt":
+            raise
+        shutil.copytree(source, place)
+
+
 def _folder_exists(path: Path) -> PixartError:
     hint = "Choose another folder with --out, or replace it with --force."
     return PixartError("output-exists", f"{path} exists already", hint)

@@ -7,8 +7,6 @@ by the name of a released file.
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,13 @@ from typing import Any, Final
 
 import torch
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.checkpoint import Anatomy, State, check_shapes, to_diffusers, unfit
 from pixart_cli.diffusion.configuration import model_index
 from pixart_cli.diffusion.finite import is_finite
 from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
+from pixart_cli.diffusion.tensor_file import save_tensors
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 
 WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
@@ -42,7 +39,6 @@ _RELEASED: Final[Mapping[str, tuple[str, int]]] = {
     "PixArt-XL-2-512x512": ("alpha", 512),
     "PixArt-XL-2-1024-MS": ("alpha", 1024),
 }
-_ERRNO: Final = re.compile(r"os error (\d+)")
 _PIPELINES: Final = {"sigma": "PixArtSigmaPipeline", "alpha": "PixArtAlphaPipeline"}
 _SCHEDULER: Final = {
     "_class_name": "DPMSolverMultistepScheduler",
@@ -228,14 +224,7 @@ def write_model(
     (folder / "transformer" / "config.json").write_text(model.to_json_string(), encoding="utf-8")
     _write_json(folder / "scheduler" / "scheduler_config.json", _SCHEDULER)
     _write_json(folder / "model_index.json", _index(family, type(model)))
-    tensors = {key: value.contiguous() for key, value in to_diffusers(state, anatomy).items()}
-    try:
-        save_file(tensors, folder / "transformer" / WEIGHTS, metadata={"format": "pt"})
-    except SafetensorError as error:
-        number = _ERRNO.search(str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    save_tensors(to_diffusers(state, anatomy), folder / "transformer" / WEIGHTS)
 
 
 def _index(family: str, cls: type) -> dict[str, Any]:

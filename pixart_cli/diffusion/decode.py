@@ -80,19 +80,36 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     return sound(vae, lambda: _encode(vae, pixels), "the encoded picture", _is_finite)[0]
 
 
+def posterior(vae: AutoencoderKL, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean, standard deviation), each (C, H/8, W/8) float32 and scaled, of `pixels` (H, W, 3) in [0, 1].
+
+    Raises:
+        PixartError: as :func:`encode`.
+    """
+    moments = sound(vae, lambda: _moments(vae, pixels), "the encoded picture", _is_finite)[0].float()
+    mean, log_variance = moments[0].chunk(2)
+    shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+    return (mean - shift) * scale, (log_variance.clamp(-30, 20) / 2).exp() * scale
+
+
 def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
 def _encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    mean = _moments(vae, pixels).chunk(2, dim=1)[0]
+    latents: torch.Tensor = (mean.float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return latents
+
+
+def _moments(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """Mean and log-variance, (1, 2 C, H/8, W/8), not scaled."""
     parameter = next(vae.parameters())
     signed = (pixels.permute(2, 0, 1)[None] * 2 - 1).to(parameter.device, parameter.dtype)
     if _banded(vae, signed[0, 0].numel()):
-        mean = encode_exact(vae, signed).chunk(2, dim=1)[0]
-    else:
-        mean = vae.encode(signed).latent_dist.mean
-    latents: torch.Tensor = (mean.float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-    return latents
+        return encode_exact(vae, signed)
+    moments: torch.Tensor = vae.encode(signed).latent_dist.parameters
+    return moments
 
 
 def _banded(vae: AutoencoderKL, pixels: int) -> bool:

@@ -251,7 +251,13 @@ def _above(rung: Rung, needs: Mapping[Rung, int]) -> str:
 def _seconds(
     machine: Machine, accelerator: Accelerator | None, expected: Estimate, dtype: str
 ) -> float | None:
-    if accelerator is None:
-        # Measured on one server core with the full-size transformer: 50 GFLOP/s in float32, 80 in bfloat16.
-        return expected.flops / (machine.cores * (80e9 if dtype == "bfloat16" else 50e9))
-    return None if accelerator.flops is None else expected.flops / accelerator.flops
+    rate = flops_a_second(machine, accelerator, dtype)
+    return None if rate is None else expected.flops / rate
+
+
+def flops_a_second(machine: Machine, accelerator: Accelerator | None, dtype: str) -> float | None:
+    """About how fast `accelerator`, or without one the processor, computes in `dtype`; None if unknown."""
+    if accelerator is not None:
+        return accelerator.flops
+    # Measured on one server core with the full-size transformer: 50 GFLOP/s in float32, 80 in bfloat16.
+    return machine.cores * (80e9 if dtype == "bfloat16" else 50e9)

@@ -75,6 +75,11 @@ class EmbedsCache:
         if name is not None and embeds_LC.isfinite().all():
             self._cache.write(name, _packed(name, embeds_LC))
 
+    def holds(self, text: str, dtype: torch.dtype, plan: MemoryPlan) -> bool:
+        """Whether there is an entry for the normalised `text`; its content is not looked at."""
+        name = self._name(text, dtype, plan)
+        return name is not None and name in self._cache
+
     def _name(self, text: str, dtype: torch.dtype, plan: MemoryPlan) -> str | None:
         """The name of an entry; None where the encoder's files cannot be read, as loading it will tell."""
         try:

@@ -185,10 +185,11 @@ def _denoise_bytes(shape: Shape, tokens: float, item: int) -> float:
 
 def _flops(shape: Shape, tokens: float, pixels: int, forwards: float) -> float:
     encode = 2 * 2 * shape.text_encoder * _TYPICAL_PROMPT_TOKENS
-    return forwards * _forward(shape, tokens) + _decode(shape, pixels) + encode
+    return forwards * forward_flops(shape, tokens) + _decode(shape, pixels) + encode
 
 
-def _forward(shape: Shape, tokens: float) -> float:
+def forward_flops(shape: Shape, tokens: float) -> float:
+    """Of one forward of the transformer over one picture of so many tokens."""
     linear = 2 * shape.transformer * tokens * 0.85  # cross-attention keys and values are per text token
     return linear + 4 * tokens**2 * shape.width * shape.layers
 
@@ -205,7 +206,7 @@ def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
     """Windows in every step, and the way from pixels to latents and back."""
     count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
     guided = branches * each.guidance_until + (1.0 - each.guidance_until)
-    forwards = count * each.steps * guided * _forward(shape, (native / 16) ** 2)
+    forwards = count * each.steps * guided * forward_flops(shape, (native / 16) ** 2)
     area = each.width * each.height
     return forwards + _encode(shape, area) + _decode(shape, area)
 

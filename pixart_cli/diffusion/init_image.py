@@ -95,7 +95,20 @@ def _bytes(path: Path) -> bytes:
         raise PixartError("disk", what, "Check the file and its permissions.") from error
 
 
-def _picture(path: Path, data: bytes) -> Image:
+class NotAPictureError(ValueError):
+    """Bytes that are no picture of a known kind, or a damaged or too large one; `hint` is the way out."""
+
+    def __init__(self, why: str, hint: str = _KINDS) -> None:
+        super().__init__(why)
+        self.hint = hint
+
+
+def picture_of(data: bytes) -> Image:
+    """The picture that `data`, a file's bytes, holds: upright, RGB in sRGB, on white.
+
+    Raises:
+        NotAPictureError: saying why.
+    """
     from PIL import Image, UnidentifiedImageError
 
     kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the size is looked at here, before decoding
@@ -105,15 +118,24 @@ def _picture(path: Path, data: bytes) -> Image:
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     what = f"it is {picture.width}x{picture.height} pixels"
-                    raise _invalid(path, what, f"The most is {MOST_PIXELS // 10**6} million.")
+                    raise NotAPictureError(what, f"The most is {MOST_PIXELS // 10**6} million.")
                 picture.load()
                 return _plain(picture)
+    except NotAPictureError:
+        raise
     except UnidentifiedImageError:
-        raise _invalid(path, "it is no picture of a kind that can be read") from None
+        raise NotAPictureError("it is no picture of a kind that can be read") from None
     except _DAMAGED as error:
-        raise _invalid(path, f"it is damaged ({type(error).__name__}: {str(error)[:80]})") from None
+        raise NotAPictureError(f"it is damaged ({type(error).__name__}: {str(error)[:80]})") from None
     finally:
         Image.MAX_IMAGE_PIXELS = kept
+
+
+def _picture(path: Path, data: bytes) -> Image:
+    try:
+        return picture_of(data)
+    except NotAPictureError as error:
+        raise _invalid(path, str(error), error.hint) from None
 
 
 def _plain(picture: Image) -> Image:

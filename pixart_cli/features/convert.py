@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,7 @@ from pixart_cli.core.components import SHARED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.kv_compression import trained_compression
 from pixart_cli.core.paths import here
-from pixart_cli.core.publish import publish_folder, refuse_folder
+from pixart_cli.core.publish import link_folder, publish_folder, refuse_folder
 from pixart_cli.diffusion.part_files import missing_files
 from pixart_cli.diffusion.weights import find_part
 
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from pixart_cli.diffusion.conversion import Identity
 
 _MARKER: Final = "model_index.json"
-_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +98,7 @@ def convert(checkpoint: Path, out: Path, wish: Wish, *, force: bool = False) -> 
         conversion.write_model(folder, model, state, anatomy, family=identity.family)
         for component, source in parts.items():
             if source is not None:
-                _link(source, folder / component)
+                link_folder(source, folder / component)
 
     publish_folder(out, fill, marker=_MARKER, force=force)
     return Converted(
@@ -130,16 +126,6 @@ def _find_parts(family: str, source: Path | None) -> dict[str, Path | None]:
         hint = "Name a folder in diffusers' layout with --parts, or leave it out."
         raise PixartError("model-missing", f"{source} has no {', '.join(absent[:3])}", hint)
     return {component: source / component for component in SHARED}
-
-
-def _link(source: Path, place: Path) -> None:
-    """A link, for the text encoder has gigabytes; a copy where the disk has no links."""
-    try:
-        place.symlink_to(source.resolve(), target_is_directory=True)
-    except OSError as error:
-        if error.errno not in _NO_LINKS and os.name != "nt":
-            raise
-        shutil.copytree(source, place)
 
 
 def _unusual(image_size: int) -> tuple[str, ...]:

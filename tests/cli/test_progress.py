@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from pixart_cli.cli.output import Printer
-from pixart_cli.cli.progress import Progress, PullProgress, can_animate
+from pixart_cli.cli.progress import Progress, PullProgress, TrainProgress, can_animate
 from pixart_cli.core.rendering import ProgressEvent
+from pixart_cli.features.finetune.prepare import TrainEvent
 
 
 class Terminal(io.StringIO):
@@ -138,3 +139,48 @@ def test_a_download_on_a_terminal_has_a_bar_for_the_file_and_one_for_all(monkeyp
 
 def test_a_download_without_progress_says_only_what_matters(monkeypatch):
     assert follow_pull("none", monkeypatch, io.StringIO()) == "the hub answered 503\n"
+
+
+TRAINING = [
+    TrainEvent(stage="captions", done=1, total=2),
+    TrainEvent(stage="captions", done=2, total=2),
+    *(TrainEvent(stage="train", done=n, total=50, text=f"loss {n}\x1b[31m") for n in range(1, 51)),
+    TrainEvent(stage="saved", done=50, total=50, text="go on"),
+]
+
+
+def follow(mode, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = TrainProgress(Printer(), mode)
+    with progress.shown() as on_event:
+        for event in TRAINING:
+            on_event(event)
+            if progress._rich is not None:
+                progress._rich.refresh()
+    return stream.getvalue()
+
+
+def test_training_on_a_terminal_is_a_bar_with_its_loss(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = follow("auto", monkeypatch, Terminal())
+    for words in ("reading captions", "training", "50/50  loss 50", "saved at step 50/50  go on\n"):
+        assert words in shown
+
+
+def test_the_rest_of_a_run_is_told_in_time(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with TrainProgress(Printer(), "plain").shown() as on_event:
+        on_event(TrainEvent(stage="train", done=1, total=9, text="loss 1", seconds_left=600.0))
+    assert stream.getvalue() == "training 1/9  loss 1  about 10 min left\n"
+
+
+def test_training_elsewhere_is_a_line_now_and_then(monkeypatch):
+    lines = follow("auto", monkeypatch, io.StringIO()).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "reading captions 1/2", "reading captions 2/2", "training 1/50", "training 50/50",
+        "saved at step 50/50",
+    ]  # fmt: skip
+    assert not any("\x1b" in line for line in lines)
+    assert follow("none", monkeypatch, io.StringIO()) == ""

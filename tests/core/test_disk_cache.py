@@ -185,3 +185,13 @@ def child(code):
     out, err = start(code).communicate(timeout=60)
     assert not err
     return out.strip()
+
+
+def test_without_a_limit_everything_stays(tmp_path):
+    unbounded = DiskCache(tmp_path, None, ".bin")
+    for index in range(20):
+        assert unbounded.write(str(index), bytes(1000))
+    assert unbounded.contents() == Contents(20, 20_000)
+    assert unbounded.read("0") == bytes(1000)
+    assert "0" in unbounded
+    assert "x" not in unbounded

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.publish import publish, publish_folder
+from pixart_cli.core.publish import link_folder, publish, publish_folder
 
 DATA = b"\x89PNG" + bytes(range(256)) * 64
 
@@ -332,3 +332,20 @@ def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(
         publish_folder(tmp_path / "model", fill, marker="index.json", force=True)
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model" / "mine").read_bytes() == DATA
+
+
+def test_a_folder_is_linked_or_where_there_are_no_links_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_text("text")
+    link_folder(tmp_path / "source", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+
+    def no_links(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    link_folder(tmp_path / "source", tmp_path / "copy")
+    assert not (tmp_path / "copy").is_symlink()
+    assert (tmp_path / "copy" / "a").read_text() == "text"

@@ -5,7 +5,7 @@ import torch
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import estimate
-from pixart_cli.diffusion.decode import decode, encode, is_picture
+from pixart_cli.diffusion.decode import decode, encode, is_picture, posterior
 from tests.toy_model import toy_vae
 
 
@@ -140,3 +140,12 @@ def test_nan_in_the_encoder_is_refused(vae):
     with torch.no_grad():
         vae.encoder.conv_out.bias[1] = float("nan")
     assert code_of(encode, vae, torch.rand(16, 16, 3)) == "picture-invalid"
+
+
+def test_the_posterior_is_the_vae_s_own_scaled(vae):
+    pixels = torch.rand(16, 24, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        mean, deviation = posterior(vae, pixels)
+        own = vae.encode(pixels.permute(2, 0, 1)[None] * 2 - 1).latent_dist
+    assert torch.allclose(mean, own.mean[0] * vae.config.scaling_factor, atol=1e-6)
+    assert torch.allclose(deviation, own.std[0] * vae.config.scaling_factor, atol=1e-6)

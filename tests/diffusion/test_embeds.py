@@ -187,3 +187,10 @@ def test_nothing_is_kept_of_a_tiny_encoder_nor_when_switched_off(toy, monkeypatc
     monkeypatch.setattr("pixart_cli.diffusion.embeds.TINY_BYTES", 0)
     assert embeds_cache(toy, 0) is None
     assert embeds_cache(toy, LIMIT) is not None
+
+
+def test_an_entry_can_be_asked_for_without_reading_it(cache, cpu_plan, embeds):
+    assert not cache.holds("a red sun", embeds.dtype, cpu_plan)
+    cache.keep("a red sun", embeds, cpu_plan)
+    assert cache.holds("a red sun", embeds.dtype, cpu_plan)
+    assert not cache.holds("a red sun", torch.bfloat16, cpu_plan)

@@ -13,7 +13,13 @@ from PIL import Image, ImageCms
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.png import encode
 from pixart_cli.diffusion import init_image
-from pixart_cli.diffusion.init_image import covering, read_init_image, read_recorded_image
+from pixart_cli.diffusion.init_image import (
+    NotAPictureError,
+    covering,
+    picture_of,
+    read_init_image,
+    read_recorded_image,
+)
 
 
 def saved(path, picture, **options):
@@ -216,3 +222,9 @@ def test_fine_detail_keeps_its_light_when_it_is_reduced():
     checks = np.indices((64, 64)).sum(axis=0) % 2 * 255
     picture = Image.fromarray(np.repeat(checks[..., None], 3, axis=-1).astype(np.uint8))
     assert covering(picture, 32, 32)[16, 16] == pytest.approx([0.735] * 3, abs=0.02)  # half the light
+
+
+def test_bytes_that_are_no_picture_say_why_and_what_to_do():
+    with pytest.raises(NotAPictureError, match="no picture") as caught:
+        picture_of(b"text")
+    assert "PNG" in caught.value.hint

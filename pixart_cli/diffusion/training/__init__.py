@@ -1,0 +1,1 @@
+"""How a transformer of PixArt's family learns: loss, batches, adaptation, checkpoints, the loop."""
