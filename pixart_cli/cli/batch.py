@@ -70,6 +70,7 @@ def batch(
     metadata: options.Metadata = None,
     device: options.Device = None,
     memory: options.Memory = None,
+    torch_compile: options.TorchCompile = None,
     prompt_cache: options.PromptCache = None,
     offline: options.Offline = None,
     yes: options.Yes = None,

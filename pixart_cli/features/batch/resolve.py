@@ -23,8 +23,8 @@ from pixart_cli.core.settings import (
     resolve_requests,
 )
 from pixart_cli.core.template import Naming
-from pixart_cli.diffusion.device import Machine, MemoryPlan, plan, probe
-from pixart_cli.diffusion.weights import installed_models
+from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
+from pixart_cli.diffusion.weights import installed_models, parameters_of
 from pixart_cli.features.batch.engine import Task
 from pixart_cli.features.batch.publishing import places
 from pixart_cli.features.generate import gather, spec_of
@@ -146,10 +146,12 @@ class Resolver:
         values = self.settings.values
         if self._machine is None:
             self._machine = probe()
-        return plan(
+        planned = plan(
             self._machine, spec_of(model), width, height,
             device=values["device"], memory=values["memory"], refine=refine,
+            facts=Facts(parameters=parameters_of(model)),
         )  # fmt: skip
+        return replace(planned, compiled=values["torch_compile"])
 
 
 @contextmanager
