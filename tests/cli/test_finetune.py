@@ -62,7 +62,7 @@ def test_a_dry_run_says_the_plan_and_does_nothing(pixart, config, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     ran = pixart("train", "train.toml", "--dry-run", "--model", "mini", "--steps", "12")
     assert ran.code == 0
-    for words in ("mini, 6,954,768 parameters", "3: 3 at 256x256", "12 of 1 pictures", "run/model"):
+    for words in ("mini, 6,962,976 parameters", "3: 3 at 256x256", "12 of 1 pictures", "run/model"):
         assert words in ran.out
     assert all(row in ran.out for row in ("memory ", "time ", "optimizer ", "loss "))
     told = pixart("train", "train.toml", "--dry-run", "--json").json

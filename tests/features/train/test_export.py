@@ -18,7 +18,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(denoiser, "LAYERS", 1)
     torch.manual_seed(0)
     tokenizer = language.build_tokenizer()
-    transformer = denoiser.build_transformer(language.WIDTH)
+    transformer = denoiser.build_transformer(language.WIDTH, torch.device("cpu"))
     torch.nn.init.normal_(transformer.proj_out.weight, std=0.02)
     encoder = language.build_text_encoder(len(tokenizer))
     save_model(tmp_path / "model", tokenizer, encoder, build_autoencoder(), 0.25, transformer)
