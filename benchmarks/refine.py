@@ -30,9 +30,9 @@ from pixart_cli.core.resolution import choose_bin, parse_size
 from pixart_cli.diffusion.device import plan, probe
 from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.weights import locate
-from pixart_cli.features.train.caption import write_caption
+from pixart_cli.diffusion.posters.caption import write_caption
 from pixart_cli.features.train.measure import Question, score
-from pixart_cli.features.train.scene import sample_scene
+from pixart_cli.diffusion.posters.scene import sample_scene
 
 CROP = 320
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from pixart_cli.features.train.palette import mix
-from pixart_cli.features.train.vocabulary import RGB
+from pixart_cli.diffusion.posters.palette import mix
+from pixart_cli.diffusion.posters.vocabulary import RGB
 
 Point = tuple[float, float]
 

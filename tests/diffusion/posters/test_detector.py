@@ -2,10 +2,10 @@
 
 import pytest
 
-from pixart_cli.features.train.detector import detect
-from pixart_cli.features.train.draw import draw
+from pixart_cli.diffusion.posters.detector import detect
+from pixart_cli.diffusion.posters.draw import draw
 from pixart_cli.features.train.measure import drawn, held_out_questions, score, shuffled
-from pixart_cli.features.train.scene import Group, Landscape, Shapes, Stripes
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Shapes, Stripes
 
 LANDSCAPE = Landscape(
     sky="cream",

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from pixart_cli.features.train.palette import contrast, difference, jitter, lab, mix, nearest_ink, shade
-from pixart_cli.features.train.vocabulary import COLOURS
+from pixart_cli.diffusion.posters.palette import contrast, difference, jitter, lab, mix, nearest_ink, shade
+from pixart_cli.diffusion.posters.vocabulary import COLOURS
 
 
 def test_lab_of_known_colours() -> None:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from pixart_cli.features.train.measure import Score, contact_sheet, held_out_questions, table
-from pixart_cli.features.train.scene import is_held_out
+from pixart_cli.diffusion.posters.scene import is_held_out
 
 
 def test_wilson_interval() -> None:

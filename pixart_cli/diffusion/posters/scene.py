@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from pixart_cli.features.train.palette import contrast
-from pixart_cli.features.train.vocabulary import (
+from pixart_cli.diffusion.posters.palette import contrast
+from pixart_cli.diffusion.posters.vocabulary import (
     CELESTIAL,
     COLOURS,
     LAND_DEFAULTS,

@@ -3,8 +3,8 @@
 from itertools import pairwise
 from random import Random
 
-from pixart_cli.features.train.caption import all_words, write_caption
-from pixart_cli.features.train.scene import Group, Landscape, Shapes, Stripes, sample_scene
+from pixart_cli.diffusion.posters.caption import all_words, write_caption
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Shapes, Stripes, sample_scene
 
 SCENE = Landscape(
     sky="cream",

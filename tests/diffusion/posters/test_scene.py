@@ -2,9 +2,9 @@
 
 from random import Random
 
-from pixart_cli.features.train.palette import contrast
-from pixart_cli.features.train.scene import Landscape, Shapes, Stripes, is_held_out, sample_scene
-from pixart_cli.features.train.vocabulary import LEAST_CONTRAST, STANDING
+from pixart_cli.diffusion.posters.palette import contrast
+from pixart_cli.diffusion.posters.scene import Landscape, Shapes, Stripes, is_held_out, sample_scene
+from pixart_cli.diffusion.posters.vocabulary import LEAST_CONTRAST, STANDING
 
 
 def scenes(count: int, *, held_out: bool) -> list[Landscape | Shapes | Stripes]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pixart_cli.features.train.palette import lab
-from pixart_cli.features.train.seeing import INKS, ink_map, ink_of_region, outline, pieces, skyline, to_lab
-from pixart_cli.features.train.vocabulary import COLOURS
+from pixart_cli.diffusion.posters.palette import lab
+from pixart_cli.diffusion.posters.seeing import INKS, ink_map, ink_of_region, outline, pieces, skyline, to_lab
+from pixart_cli.diffusion.posters.vocabulary import COLOURS
 
 
 def picture(ground: str, boxes: dict[tuple[int, int, int, int], str]) -> Image.Image:

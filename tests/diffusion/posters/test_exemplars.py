@@ -5,11 +5,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.exemplars import ALIKE, _draw_alone, kind_of_land, kind_of_outline
-from pixart_cli.features.train.scene import Landscape, inks_against
-from pixart_cli.features.train.seeing import to_lab
-from pixart_cli.features.train.vocabulary import LANDS, THINGS
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.exemplars import ALIKE, _draw_alone, kind_of_land, kind_of_outline
+from pixart_cli.diffusion.posters.scene import Landscape, inks_against
+from pixart_cli.diffusion.posters.seeing import to_lab
+from pixart_cli.diffusion.posters.vocabulary import LANDS, THINGS
 
 
 @pytest.mark.parametrize("kind", THINGS)

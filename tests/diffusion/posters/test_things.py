@@ -5,8 +5,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from pixart_cli.features.train.canvas import Canvas
-from pixart_cli.features.train.things import (
+from pixart_cli.diffusion.posters.canvas import Canvas
+from pixart_cli.diffusion.posters.things import (
     draw_bird,
     draw_cloud,
     draw_moon,

@@ -5,8 +5,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.scene import Group, Landscape, Shapes, sample_scene
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Shapes, sample_scene
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (336, 192), (80, 192), (192, 80)])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pixart_cli.features.train.canvas import Canvas
-from pixart_cli.features.train.draw import OVERSAMPLING, draw
-from pixart_cli.features.train.palette import contrast, jitter
-from pixart_cli.features.train.scene import Landscape, sample_scene
-from pixart_cli.features.train.seeing import Array, pieces, skyline, to_lab
-from pixart_cli.features.train.things import (
+from pixart_cli.diffusion.posters.canvas import Canvas
+from pixart_cli.diffusion.posters.draw import OVERSAMPLING, draw
+from pixart_cli.diffusion.posters.palette import contrast, jitter
+from pixart_cli.diffusion.posters.scene import Landscape, sample_scene
+from pixart_cli.diffusion.posters.seeing import Array, pieces, skyline, to_lab
+from pixart_cli.diffusion.posters.things import (
     draw_bird,
     draw_cloud,
     draw_moon,
@@ -23,7 +23,7 @@ from pixart_cli.features.train.things import (
     draw_standing,
     draw_sun,
 )
-from pixart_cli.features.train.vocabulary import COLOURS, LANDS, SHAPES, THINGS
+from pixart_cli.diffusion.posters.vocabulary import COLOURS, LANDS, SHAPES, THINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

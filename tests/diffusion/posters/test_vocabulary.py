@@ -1,6 +1,6 @@
 """The vocabulary: complete, and every word has one meaning."""
 
-from pixart_cli.features.train.vocabulary import (
+from pixart_cli.diffusion.posters.vocabulary import (
     CELESTIAL,
     COLOUR_WORDS,
     COLOURS,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pixart_cli.features.train.canvas import Canvas, arc
+from pixart_cli.diffusion.posters.canvas import Canvas, arc
 
 RED, WHITE = (200, 0, 0), (255, 255, 255)
 

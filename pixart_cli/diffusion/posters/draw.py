@@ -6,11 +6,11 @@ import math
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
-from pixart_cli.features.train.canvas import Canvas
-from pixart_cli.features.train.lands import draw_land
-from pixart_cli.features.train.palette import jitter, mix, shade
-from pixart_cli.features.train.scene import Group, Landscape, Scene, Shapes, Stripes
-from pixart_cli.features.train.things import (
+from pixart_cli.diffusion.posters.canvas import Canvas
+from pixart_cli.diffusion.posters.lands import draw_land
+from pixart_cli.diffusion.posters.palette import jitter, mix, shade
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
+from pixart_cli.diffusion.posters.things import (
     draw_bird,
     draw_cloud,
     draw_moon,
@@ -18,7 +18,7 @@ from pixart_cli.features.train.things import (
     draw_standing,
     draw_sun,
 )
-from pixart_cli.features.train.vocabulary import PLACES
+from pixart_cli.diffusion.posters.vocabulary import PLACES
 
 if TYPE_CHECKING:
     from PIL import Image

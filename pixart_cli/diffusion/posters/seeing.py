@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixart_cli.features.train.palette import lab
-from pixart_cli.features.train.vocabulary import COLOURS
+from pixart_cli.diffusion.posters.palette import lab
+from pixart_cli.diffusion.posters.vocabulary import COLOURS
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]

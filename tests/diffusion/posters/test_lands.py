@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from pixart_cli.features.train.canvas import Canvas
-from pixart_cli.features.train.lands import draw_land
-from pixart_cli.features.train.palette import difference
-from pixart_cli.features.train.vocabulary import LANDS
+from pixart_cli.diffusion.posters.canvas import Canvas
+from pixart_cli.diffusion.posters.lands import draw_land
+from pixart_cli.diffusion.posters.palette import difference
+from pixart_cli.diffusion.posters.vocabulary import LANDS
 
 SKY, INK = (250, 240, 220), (30, 40, 120)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixart_cli.features.train.exemplars import ALIKE, kind_of_land, kind_of_outline
-from pixart_cli.features.train.scene import Group, Landscape, Scene, Shapes, Stripes
-from pixart_cli.features.train.seeing import INKS, Array, Piece, ink_map, ink_of_region, pieces, to_lab
-from pixart_cli.features.train.vocabulary import PLACES, TIMES
+from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_land, kind_of_outline
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
+from pixart_cli.diffusion.posters.seeing import INKS, Array, Piece, ink_map, ink_of_region, pieces, to_lab
+from pixart_cli.diffusion.posters.vocabulary import PLACES, TIMES
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +23,10 @@ _STRANGE = 0.42  # an outline farther than this from all that was ever drawn is 
 
 
 def detect(picture: Image.Image, scene: Scene, asked: Collection[str]) -> dict[str, bool]:
-    """For every attribute of `asked` (the names of `Caption.asked`), whether `picture` shows it."""
+    """For every attribute of `asked` (the names of `Caption.asked`), whether `picture` shows it.
+
+    A group without colour ("") is found in any ink.
+    """
     pixels = to_lab(picture)
     if isinstance(scene, Landscape):
         found = _landscape(pixels, scene)
@@ -95,8 +98,10 @@ def _neighbourhood(light: Array) -> Array:
 
 def _shapes(pixels: Array, scene: Shapes) -> dict[str, bool]:
     ground = np.concatenate([pixels[:6].reshape(-1, 3), pixels[-6:].reshape(-1, 3)])
-    found = {"background.colour": ink_of_region(ground) == scene.background}
-    things = [p for p in pieces(pixels) if p.ink != scene.background or p.area < 0.35]
+    seen = ink_of_region(ground)
+    found = {"background.colour": seen == scene.background}
+    # A large ground is no thing, neither the one asked for nor another.
+    things = [p for p in pieces(pixels) if p.ink not in (scene.background, seen) or p.area < 0.35]
     for i, group in enumerate(scene.groups):
         same = [g for g in scene.groups if g.kind == group.kind]
         found |= _group(things, group, f"shape{i}", top=0.0, bottom=1.0)
@@ -111,7 +116,7 @@ def _related(things: list[Piece], scene: Shapes) -> bool:
     ends = []
     for group in scene.groups:
         wanted = ALIKE.get(group.kind, group.kind)
-        fitting = [p for p in things if p.ink == group.colour and _kind(p) == wanted]
+        fitting = [p for p in things if group.colour in ("", p.ink) and _kind(p) == wanted]
         if not fitting:
             return False
         ends.append(max(fitting, key=lambda p: p.area))

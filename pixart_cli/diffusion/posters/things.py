@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from random import Random
 
-from pixart_cli.features.train.canvas import Canvas, Point, arc
-from pixart_cli.features.train.palette import mix, shade
-from pixart_cli.features.train.vocabulary import RGB
+from pixart_cli.diffusion.posters.canvas import Canvas, Point, arc
+from pixart_cli.diffusion.posters.palette import mix, shade
+from pixart_cli.diffusion.posters.vocabulary import RGB
 
 
 def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:

@@ -6,7 +6,7 @@ import math
 from functools import cache
 from random import Random
 
-from pixart_cli.features.train.vocabulary import COLOURS, RGB
+from pixart_cli.diffusion.posters.vocabulary import COLOURS, RGB
 
 Lab = tuple[float, float, float]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from pixart_cli.features.train.scene import Group, Landscape, Scene, Shapes, Stripes
-from pixart_cli.features.train.vocabulary import COLOUR_WORDS, LAND_WORDS, NUMBERS, THING_WORDS, TIME_WORDS
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
+from pixart_cli.diffusion.posters.vocabulary import COLOUR_WORDS, LAND_WORDS, NUMBERS, THING_WORDS, TIME_WORDS
 
 OPENINGS = (
     "poster of", "a poster of", "flat poster of", "a flat poster of", "minimal poster of", "wallpaper of",
