@@ -4,8 +4,10 @@ import pytest
 
 from pixart_cli.diffusion.posters.detector import detect
 from pixart_cli.diffusion.posters.draw import draw
-from pixart_cli.features.train.measure import drawn, held_out_questions, score, shuffled
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Shapes, Stripes
+from pixart_cli.features.evaluate.captions import Captions
+from pixart_cli.features.evaluate.run import ceiling_marks, floor_marks
+from pixart_cli.features.evaluate.score import tally
 
 LANDSCAPE = Landscape(
     sky="cream",
@@ -16,9 +18,10 @@ LANDSCAPE = Landscape(
 
 
 def test_ceiling_and_floor_are_far_apart() -> None:
-    questions = held_out_questions(24, seed=9)
-    assert score(questions, drawn(questions))["all"].rate > 0.95
-    assert score(questions, shuffled(questions))["all"].rate < 0.45
+    suite = Captions()
+    questions = suite.questions(24, seed=9)
+    assert tally(ceiling_marks(suite, questions))["all"].rate > 0.95
+    assert tally(floor_marks(suite, questions))["all"].rate < 0.45
 
 
 def test_it_says_what_is_wrong() -> None:
@@ -64,6 +67,17 @@ def test_it_binds_ink_to_kind_and_place() -> None:
     )
     found = detect(picture, swapped, ["shape0.colour", "shape1.colour", "relation"])
     assert set(found.values()) == {False}
+
+
+def test_things_of_any_ink_are_found_where_no_ink_is_asked_and_a_large_ground_is_no_thing() -> None:
+    pair = (Group(kind="circle", count=1, colour="red"), Group(kind="star", count=1, colour="blue"))
+    picture = draw(Shapes(background="white", groups=pair, relation="left of"), 256, 256, seed=2)
+    open_pair = tuple(Group(kind=group.kind, count=1, colour="") for group in pair)
+    for relation in ("left of", "right of"):
+        claim = Shapes(background="white", groups=open_pair, relation=relation)
+        assert detect(picture, claim, ["relation"])["relation"] == (relation == "left of")
+    square = Shapes(background="green", groups=(Group(kind="square", count=1, colour=""),))
+    assert not detect(picture, square, ["shape0.kind"])["shape0.kind"]
 
 
 @pytest.mark.parametrize("direction", ["vertical", "horizontal", "diagonal"])
