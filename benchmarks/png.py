@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from pixart_cli.core.png import encode
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.scene import Landscape, Scene, sample_scene
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.scene import Landscape, Scene, sample_scene
 
 
 def scenes() -> dict[str, Scene]:

@@ -28,32 +28,44 @@ from pixart_cli.core.catalog import BUILT_IN, get_model
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import choose_bin, parse_size
 from pixart_cli.diffusion.device import plan, probe
+from pixart_cli.diffusion.posters.caption import write_caption
+from pixart_cli.diffusion.posters.scene import sample_scene
 from pixart_cli.diffusion.renderer import NetworkRenderer
 from pixart_cli.diffusion.weights import locate
-from pixart_cli.features.train.caption import write_caption
-from pixart_cli.features.train.measure import Question, score
-from pixart_cli.features.train.scene import sample_scene
+from pixart_cli.features.evaluate.captions import Captions, Poster
+from pixart_cli.features.evaluate.run import judge
+from pixart_cli.features.evaluate.score import tally
+from pixart_cli.features.evaluate.suite import Question
 
 CROP = 320
 
 
-def questions(count: int, width: int, height: int, seed: int) -> list[Question]:
+def questions(count: int, width: int, height: int, seed: int) -> list[Question[Poster]]:
     """Held-out prompts with their seeds."""
     rng = Random(f"refine {seed}")
     scenes = [sample_scene(rng, held_out=True) for _ in range(count)]
+    captions = [write_caption(scene, rng) for scene in scenes]
     return [
         Question(
-            scene=scene, caption=write_caption(scene, rng), width=width, height=height, seed=seed + index
+            number=index, kind="caption", prompt=caption.text, width=width, height=height, seed=seed + index,
+            wanted=Poster(scene, caption.asked),
         )
-        for index, scene in enumerate(scenes)
-    ]
+        for index, (scene, caption) in enumerate(zip(scenes, captions, strict=True))
+    ]  # fmt: skip
 
 
-def request_of(question: Question, refine: str) -> GenerationRequest:
+def found(asked: list[Question[Poster]], pictures: list[Image.Image]) -> float:
+    """The share of all that `asked` names that is in `pictures`."""
+    suite = Captions()
+    pairs = zip(asked, pictures, strict=True)
+    return tally(mark for question, picture in pairs for mark in judge(suite, question, picture))["all"].rate
+
+
+def request_of(question: Question[Poster], refine: str) -> GenerationRequest:
     """What `pixart gen` would ask for."""
     spec = get_model(BUILT_IN)
     return GenerationRequest(
-        prompt=question.caption.text, model=BUILT_IN, width=question.width, height=question.height,
+        prompt=question.prompt, model=BUILT_IN, width=question.width, height=question.height,
         num_inference_steps=spec.default_steps, guidance_scale=spec.default_guidance,
         scheduler=spec.default_scheduler, seed=question.seed, refine=refine,
     )  # fmt: skip
@@ -126,8 +138,8 @@ def main() -> None:
     small = (3 * base.width, 3 * base.height)
     for name, pictures in drawn.items():
         reduced = [picture.resize(small, Image.Resampling.BOX) for picture in pictures]
-        found = score([dataclasses.replace(q, width=small[0], height=small[1]) for q in asked], reduced)
-        print(f"found of what was asked for, refine {name}: {found['all'].rate:.0%}")
+        share = found([dataclasses.replace(q, width=small[0], height=small[1]) for q in asked], reduced)
+        print(f"found of what was asked for, refine {name}: {share:.0%}")
     if options.crops is not None:
         options.crops.mkdir(parents=True, exist_ok=True)
         for index, pair in enumerate(pairs):

@@ -27,7 +27,8 @@ from pixart_cli.diffusion.resample import resample
 from pixart_cli.diffusion.sampling import EXACT, Shortcuts, draw_noise, sample
 from pixart_cli.diffusion.transformer import kv_compressed
 from pixart_cli.diffusion.weights import locate
-from pixart_cli.features.train.measure import Question, score
+from pixart_cli.features.evaluate.captions import Poster
+from pixart_cli.features.evaluate.suite import Question
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +53,7 @@ class Bench:
         self.parts = load(locate(BUILT_IN), plan(probe(), self.spec, SIDE, SIDE, device="cpu"))
         self.seconds: dict[str, list[float]] = {name: [] for name in WAYS}
 
-    def draw(self, question: Question, name: str) -> Image.Image:
+    def draw(self, question: Question[Poster], name: str) -> Image.Image:
         """The picture of `question` in one way."""
         compression, shortcuts = WAYS[name]
         embeds = tuple(
@@ -60,7 +61,7 @@ class Bench:
                 self.parts.tokenizer, self.parts.text_encoder, words,
                 max_tokens=self.spec.max_tokens, device="cpu",
             )
-            for words in ("", question.caption.text)
+            for words in ("", question.prompt)
         )  # fmt: skip
         scheduler = schedulers.build(
             self.spec.default_scheduler, self.parts.scheduler_config, self.spec.default_steps
@@ -94,9 +95,9 @@ def main() -> None:
         ratio = statistics.median(
             exact / one for one, exact in zip(bench.seconds[name], bench.seconds["exact"], strict=True)
         )
-        found = score(asked, pictures)["all"].rate
+        share = found(asked, pictures)
         shown = "the same" if name == "exact" else f"{psnr:.1f} dB"
-        print(f"{name}: {shown}, found {found:.0%}, denoising {ratio:.2f} times as fast")
+        print(f"{name}: {shown}, found {share:.0%}, denoising {ratio:.2f} times as fast")
 
 
 if __name__ == "__main__":

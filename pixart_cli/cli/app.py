@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from pixart_cli import __version__
-from pixart_cli.cli import batch, compare, doctor, generate, info, models, presets, replay, train
+from pixart_cli.cli import batch, compare, doctor, evaluate, generate, info, models, presets, replay, train
 from pixart_cli.cli.crew import run_together
 from pixart_cli.cli.failure import as_error, help_page
 from pixart_cli.cli.options import Door, RendererFactory, switched_on
@@ -37,6 +37,7 @@ app.add_typer(presets.app, name="presets")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 app.add_typer(train.app, name="train")
+app.command("eval")(evaluate.evaluate)
 
 
 def _version(wanted: bool) -> None:

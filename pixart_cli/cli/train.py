@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pixart_cli.cli import finetune
+from pixart_cli.cli.evaluate import draw
 from pixart_cli.cli.options import door_of
 from pixart_cli.core.paths import state_dir
 
@@ -97,8 +98,14 @@ def measure(
     Prints, per attribute: how often it was asked for and found, the same for drawn pictures (the
     ceiling) and for pictures of other prompts (the floor).
     """
-    printer = door_of(context).printer
-    from pixart_cli.features.train.measure import measure_model
+    door = door_of(context)
+    from pixart_cli.features.evaluate.run import plan_evaluation, table_of
+    from pixart_cli.features.evaluate.score import markdown
+    from pixart_cli.features.evaluate.sheet import write_sheet
+    from pixart_cli.features.evaluate.suites import get_suite
 
-    lines = measure_model(model, count=prompts, seed=seed, sheet=sheet, report=printer.say)
-    printer.data("\n".join(lines) + "\n")
+    suite = get_suite("captions")
+    given = draw(door, plan_evaluation(suite, model, count=prompts, seed=seed, device="auto"), None, "auto")
+    if sheet is not None:
+        write_sheet([answer.picture for answer in given[:64]], sheet)
+    door.printer.data("\n".join(markdown(table_of(suite, given), "attribute")) + "\n")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from PIL import ImageStat
 
-from pixart_cli.features.train.draw import draw
+from pixart_cli.diffusion.posters.draw import draw
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pixart_cli.features.train.scene import Scene
+    from pixart_cli.diffusion.posters.scene import Scene
 
 ZOOMS = (2, 4, 8)
 _SHARES = (0.45, 0.35, 0.2)

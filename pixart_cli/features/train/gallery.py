@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixart_cli.diffusion.posters.caption import write_caption
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.scene import Scene, sample_scene
 from pixart_cli.features.train import language
-from pixart_cli.features.train.caption import write_caption
 from pixart_cli.features.train.close_ups import close_up
-from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.landmarks import CHANNELS, TOKEN, landmarks, token_map
-from pixart_cli.features.train.scene import Scene, sample_scene
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pixart_cli.features.train.canvas import Sketch
-from pixart_cli.features.train.draw import OVERSAMPLING, compose
-from pixart_cli.features.train.vocabulary import THINGS
+from pixart_cli.diffusion.posters.canvas import Sketch
+from pixart_cli.diffusion.posters.draw import OVERSAMPLING, compose
+from pixart_cli.diffusion.posters.vocabulary import THINGS
 
 if TYPE_CHECKING:
-    from pixart_cli.features.train.scene import Scene
+    from pixart_cli.diffusion.posters.scene import Scene
 
 Array = NDArray[np.float32]
 

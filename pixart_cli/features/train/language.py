@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from pixart_cli.features.train.caption import all_words
+from pixart_cli.diffusion.posters.caption import all_words
 
 MAX_TOKENS = 64
 WIDTH = 128

@@ -4,9 +4,9 @@ from random import Random
 
 import numpy as np
 
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.scene import Group, Shapes, sample_scene
 from pixart_cli.features.train.close_ups import close_up
-from pixart_cli.features.train.draw import draw
-from pixart_cli.features.train.scene import Group, Shapes, sample_scene
 
 SQUARE = Shapes(background="white", groups=(Group(kind="square", count=1, colour="navy", place="center"),))
 

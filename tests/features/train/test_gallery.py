@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pixart_cli.diffusion.posters.caption import all_words
+from pixart_cli.diffusion.posters.draw import draw
 from pixart_cli.features.train import gallery, language
-from pixart_cli.features.train.caption import all_words
 from pixart_cli.features.train.close_ups import close_up
-from pixart_cli.features.train.draw import draw
 from pixart_cli.features.train.gallery import CAPTION_TOKENS, CAPTIONS, Part, choose, hang, training_scene
 from pixart_cli.features.train.landmarks import CHANNELS, landmarks, token_map
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from pixart_cli.features.train.canvas import Canvas, Sketch
-from pixart_cli.features.train.draw import compose, draw
+from pixart_cli.diffusion.posters.canvas import Canvas, Sketch
+from pixart_cli.diffusion.posters.draw import compose, draw
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Shapes, Stripes, sample_scene
+from pixart_cli.diffusion.posters.seeing import skyline, to_lab
+from pixart_cli.diffusion.posters.vocabulary import THINGS
 from pixart_cli.features.train.landmarks import CHANNELS, LandmarkHead, landmarks, token_map
-from pixart_cli.features.train.scene import Group, Landscape, Shapes, Stripes, sample_scene
-from pixart_cli.features.train.seeing import skyline, to_lab
-from pixart_cli.features.train.vocabulary import THINGS
 
 CIRCLE = Shapes(background="white", groups=(Group(kind="circle", count=1, colour="red", place="left"),))
 FIRST = len(THINGS)

@@ -6,7 +6,8 @@ from random import Random
 import torch
 from transformers import T5Tokenizer
 
-from pixart_cli.features.train.caption import all_words, write_caption
+from pixart_cli.diffusion.posters.caption import all_words, write_caption
+from pixart_cli.diffusion.posters.scene import sample_scene
 from pixart_cli.features.train.language import (
     NEIGHBOURS,
     PAD,
@@ -17,7 +18,6 @@ from pixart_cli.features.train.language import (
     neighbour_loss,
     tokenize,
 )
-from pixart_cli.features.train.scene import sample_scene
 
 
 def test_one_token_a_word_and_unknown_words_are_unknown() -> None:

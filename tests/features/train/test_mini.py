@@ -4,13 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from safetensors.torch import load_file
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.features.evaluate.captions import Captions
+from pixart_cli.features.evaluate.run import answers, plan_evaluation
+from pixart_cli.features.generate import network
 from pixart_cli.features.train import autoencoder, decoder, denoiser
 from pixart_cli.features.train.loop import StageSettings
-from pixart_cli.features.train.measure import measure_model
 from pixart_cli.features.train.mini import train_mini
 from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 
@@ -57,12 +58,10 @@ def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "out").exists()
     train_mini(tmp_path / "out", tmp_path / "run", TOY, said.append)
     assert said[-1] == f"saved {tmp_path / 'out'}"
-    lines = measure_model(
-        str(tmp_path / "out"), count=2, seed=1, sheet=tmp_path / "sheet.png", report=said.append
-    )
-    assert lines[0].startswith("| attribute")
-    assert any(line.startswith("| all |") for line in lines)
-    assert Image.open(tmp_path / "sheet.png").size[0] > 192
+    plan = plan_evaluation(Captions(), str(tmp_path / "out"), count=2, seed=1, device="cpu")
+    renderer = network(plan.model, plan.memory)
+    given = list(answers(plan, lambda: renderer, None, on_progress=lambda _event: None))
+    assert [answer.picture.size for answer in given] == [question.size for question in plan.questions]
 
 
 @pytest.mark.usefixtures("toy_sizes")

@@ -1,0 +1,140 @@
+"""The pixel detector: for each attribute a caption asked for, whether the picture shows it.
+
+It knows nothing of captions or networks. It is asked about a scene and looks at pixels only, so drawn
+pictures give its ceiling and pictures of other scenes its floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_land, kind_of_outline
+from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
+from pixart_cli.diffusion.posters.seeing import INKS, Array, Piece, ink_map, ink_of_region, pieces, to_lab
+from pixart_cli.diffusion.posters.vocabulary import PLACES, TIMES
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_STRANGE = 0.42  # an outline farther than this from all that was ever drawn is no thing at all
+
+
+def detect(picture: Image.Image, scene: Scene, asked: Collection[str]) -> dict[str, bool]:
+    """For every attribute of `asked` (the names of `Caption.asked`), whether `picture` shows it.
+
+    A group without colour ("") is found in any ink.
+    """
+    pixels = to_lab(picture)
+    if isinstance(scene, Landscape):
+        found = _landscape(pixels, scene)
+    elif isinstance(scene, Shapes):
+        found = _shapes(pixels, scene)
+    else:
+        found = _stripes(pixels, scene)
+    return {name: bool(found[name]) for name in asked}
+
+
+def _landscape(pixels: Array, scene: Landscape) -> dict[str, bool]:
+    height = len(pixels)
+    sky = ink_of_region(pixels[: max(2, round(0.15 * height))])
+    land = ink_of_region(pixels[-max(2, round(0.1 * height)) :])
+    found = {
+        "sky.colour": sky == scene.sky,
+        "time": scene.time is not None and sky in TIMES[scene.time],
+        "land.colour": land == scene.land_colour,
+        "land.kind": kind_of_land(pixels) == scene.land,
+    }
+    things = [p for p in pieces(pixels) if p.area < 0.35]
+    if scene.celestial is not None:
+        found |= _group(things, scene.celestial, "celestial", top=0.0, bottom=0.68)
+    if scene.flyers is not None and scene.flyers.kind == "stars":
+        found["flyers.kind"] = _is_starry(pixels)
+    elif scene.flyers is not None:
+        found |= _group(things, scene.flyers, "flyers", top=0.0, bottom=0.68)
+    if scene.standing is not None:
+        found |= _group(things, scene.standing, "standing", top=0.25, bottom=1.0)
+    return found
+
+
+def _group(things: list[Piece], group: Group, role: str, *, top: float, bottom: float) -> dict[str, bool]:
+    wanted = ALIKE.get(group.kind, group.kind)
+    alike = [p for p in things if top <= p.y <= bottom and _kind(p) == wanted]
+    inked = [p for p in alike if p.ink == group.colour]
+    return {
+        f"{role}.kind": bool(alike),
+        f"{role}.colour": bool(inked),
+        f"{role}.count": len(inked or alike) == group.count,
+        f"{role}.place": group.place is not None and any(_place(p) == group.place for p in inked or alike),
+    }
+
+
+def _kind(piece: Piece) -> str:
+    kind, distance = kind_of_outline(piece.outline)
+    kind = ALIKE.get(kind, kind)
+    return kind if distance < _STRANGE else "nothing"
+
+
+def _place(piece: Piece) -> str:
+    return PLACES[min(2, int(piece.x * 3))]
+
+
+def _is_starry(pixels: Array) -> bool:
+    """At least six small lights in the upper half."""
+    upper = pixels[: len(pixels) // 2]
+    light = upper[..., 0] - np.median(upper[..., 0])
+    peaks = (light > 20) & (light >= _neighbourhood(light))
+    return int(peaks.sum()) >= 6
+
+
+def _neighbourhood(light: Array) -> Array:
+    padded = np.pad(light, 1, mode="edge")
+    h, w = light.shape
+    shifted = [padded[a : a + h, b : b + w] for a in range(3) for b in range(3)]
+    return np.asarray(np.max(shifted, axis=0))
+
+
+def _shapes(pixels: Array, scene: Shapes) -> dict[str, bool]:
+    ground = np.concatenate([pixels[:6].reshape(-1, 3), pixels[-6:].reshape(-1, 3)])
+    seen = ink_of_region(ground)
+    found = {"background.colour": seen == scene.background}
+    # A large ground is no thing, neither the one asked for nor another.
+    things = [p for p in pieces(pixels) if p.ink not in (scene.background, seen) or p.area < 0.35]
+    for i, group in enumerate(scene.groups):
+        same = [g for g in scene.groups if g.kind == group.kind]
+        found |= _group(things, group, f"shape{i}", top=0.0, bottom=1.0)
+        if len(same) > 1:  # two of one kind, told apart by ink alone
+            found[f"shape{i}.count"] = found[f"shape{i}.colour"]
+    if scene.relation is not None:
+        found["relation"] = _related(things, scene)
+    return found
+
+
+def _related(things: list[Piece], scene: Shapes) -> bool:
+    ends = []
+    for group in scene.groups:
+        wanted = ALIKE.get(group.kind, group.kind)
+        fitting = [p for p in things if group.colour in ("", p.ink) and _kind(p) == wanted]
+        if not fitting:
+            return False
+        ends.append(max(fitting, key=lambda p: p.area))
+    dx, dy = ends[0].x - ends[1].x, ends[0].y - ends[1].y
+    return {"left of": dx < -0.1, "right of": dx > 0.1, "above": dy < -0.1, "below": dy > 0.1}[
+        scene.relation or ""
+    ]
+
+
+def _stripes(pixels: Array, scene: Stripes) -> dict[str, bool]:
+    inks = ink_map(pixels)
+    share = [float((inks == INKS.index(colour)).mean()) for colour in (scene.first, scene.second)]
+    first = (inks == inks[0, 0]).astype(np.float32)
+    across, down = np.abs(np.diff(first, axis=1)).sum(), np.abs(np.diff(first, axis=0)).sum()
+    total = max(1.0, float(across + down))
+    seen = "vertical" if across / total > 0.8 else "horizontal" if down / total > 0.8 else "diagonal"
+    return {
+        "stripes.kind": min(share) > 0.2 and total > 2.5 * min(inks.shape),
+        "stripes.colours": min(share) > 0.25,
+        "stripes.direction": seen == scene.direction,
+    }

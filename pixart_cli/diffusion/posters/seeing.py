@@ -1,0 +1,132 @@
+"""Pixels to things: the ink of each pixel, connected pieces of one ink, and the line between land and sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixart_cli.diffusion.posters.palette import lab
+from pixart_cli.diffusion.posters.vocabulary import COLOURS
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+INKS = tuple(COLOURS)
+_INK_LAB = np.array([lab(rgb) for rgb in COLOURS.values()], dtype=np.float32)
+MASK_SIDE = 16
+
+
+def to_lab(picture: Image.Image) -> Array:
+    """CIE L*a*b* (D65) of an RGB picture, (H, W, 3)."""
+    rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], dtype=np.float32
+    )
+    xyz = linear @ to_xyz.T / np.array([0.95047, 1.0, 1.08883], dtype=np.float32)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16.0 / 116.0)
+    out = np.stack(
+        [116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1
+    )
+    return out.astype(np.float32)
+
+
+def ink_map(pixels: Array) -> NDArray[np.intp]:
+    """The index into INKS of the nearest ink, (H, W), for (H, W, 3) Lab."""
+    distance = ((pixels[..., None, :] - _INK_LAB) ** 2).sum(axis=-1)
+    return np.asarray(distance.argmin(axis=-1))
+
+
+def ink_of_region(pixels: Array) -> str:
+    """The name of the median colour of a region, any shape ending in 3."""
+    median = np.median(pixels.reshape(-1, 3), axis=0)
+    return INKS[int(((median - _INK_LAB) ** 2).sum(axis=-1).argmin())]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A connected piece of one ink: its share of min(W, H)², centre (x, y in 0..1) and outline, 16 x 16."""
+
+    ink: str
+    area: float
+    x: float
+    y: float
+    outline: Array
+
+
+def pieces(pixels: Array, *, least: float = 0.0035) -> list[Piece]:
+    """All connected pieces of any ink with at least `least` of the square of the shorter side."""
+    inks = ink_map(pixels)
+    height, width = inks.shape
+    unit = float(min(height, width)) ** 2
+    found: list[Piece] = []
+    for index in np.unique(inks):
+        labels = _label(inks == index)
+        sizes = np.bincount(labels.ravel())
+        large = [label for label in np.flatnonzero(sizes >= least * unit) if label]
+        found += [_piece(labels == label, INKS[int(index)], unit) for label in large]
+    return found
+
+
+def _piece(mask: Mask, ink: str, unit: float) -> Piece:
+    ys, xs = np.nonzero(mask)
+    height, width = mask.shape
+    return Piece(ink, len(xs) / unit, (xs.mean() + 0.5) / width, (ys.mean() + 0.5) / height, outline(mask))
+
+
+def outline(mask: Mask) -> Array:
+    """The mask's bounding box, centred on a square, as 16 x 16 coverages."""
+    ys, xs = np.nonzero(mask)
+    box = mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    side = max(box.shape)
+    square = np.zeros((side, side), dtype=np.uint8)
+    top, left = (side - box.shape[0]) // 2, (side - box.shape[1]) // 2
+    square[top : top + box.shape[0], left : left + box.shape[1]] = box * np.uint8(255)
+    small = Image.fromarray(square).resize((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / 255.0
+
+
+def _label(mask: Mask) -> NDArray[np.intp]:
+    """Connected components (4 neighbours) by runs and union-find; 0 is outside the mask."""
+    labels = np.zeros(mask.shape, dtype=np.intp)
+    parent = [0]
+    above: list[tuple[int, int, int]] = []
+    for y, row in enumerate(mask):
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], row, [False])).astype(np.int8)))
+        runs = []
+        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            touching = [_root(parent, k) for a, b, k in above if a < stop and b > start]
+            label = min(touching) if touching else len(parent)
+            if not touching:
+                parent.append(label)
+            for other in touching:
+                parent[other] = label
+            runs.append((start, stop, label))
+            labels[y, start:stop] = label
+        above = runs
+    roots = np.array([_root(parent, k) for k in range(len(parent))])
+    return roots[labels]
+
+
+def _root(parent: list[int], k: int) -> int:
+    while parent[k] != k:
+        k = parent[k]
+    return k
+
+
+def skyline(pixels: Array) -> Array:
+    """Per column the row, as a share of the height, that best parts sky above from land below, (W,)."""
+    height = len(pixels)
+    sky = np.median(pixels[: max(2, height // 8)].reshape(-1, 3), axis=0)
+    land = np.median(pixels[-max(2, height // 10) :].reshape(-1, 3), axis=0)
+    axis = land - sky
+    share = (pixels - sky) @ axis / max(1e-6, float(axis @ axis))
+    is_land = np.where(share > 0.4, 1.0, -1.0)
+    from_below = np.cumsum(is_land[::-1], axis=0)[::-1]
+    from_above = np.cumsum(-is_land, axis=0)
+    score = from_below.copy()
+    score[1:] += from_above[:-1]
+    return np.asarray(score.argmax(axis=0) / height, dtype=np.float32)

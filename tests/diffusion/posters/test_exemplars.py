@@ -1,0 +1,34 @@
+"""Exemplars: fresh drawings are recognised by comparison with others."""
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.exemplars import ALIKE, _draw_alone, kind_of_land, kind_of_outline
+from pixart_cli.diffusion.posters.scene import Landscape, inks_against
+from pixart_cli.diffusion.posters.seeing import to_lab
+from pixart_cli.diffusion.posters.vocabulary import LANDS, THINGS
+
+
+@pytest.mark.parametrize("kind", THINGS)
+def test_things_are_recognised(kind: str) -> None:
+    rng = Random(f"test {kind}")
+    fresh = [o for o in (_draw_alone(kind, rng) for _ in range(14)) if o is not None]
+    seen = [ALIKE.get(kind_of_outline(o)[0], kind_of_outline(o)[0]) for o in fresh]
+    assert seen.count(ALIKE.get(kind, kind)) >= len(seen) - 1
+
+
+def test_noise_is_far_from_every_thing() -> None:
+    noise = np.random.default_rng(1).random((16, 16), dtype=np.float32)
+    assert kind_of_outline(noise)[1] > 0.3
+
+
+def test_lands_are_recognised() -> None:
+    right = 0
+    for i, land in enumerate(LANDS * 3):
+        sky = ("cream", "blue", "orange")[i % 3]
+        scene = Landscape(sky=sky, land=land, land_colour=inks_against((sky,))[i % 5])
+        right += kind_of_land(to_lab(draw(scene, 256, 256, seed=i))) == land
+    assert right >= 0.8 * 3 * len(LANDS)
