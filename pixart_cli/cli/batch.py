@@ -13,6 +13,7 @@ import typer
 
 from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import EVENTS, Report
 from pixart_cli.cli.batch_source import PromptSource
 from pixart_cli.cli.consent import renderer_for, with_weights
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = (
     "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
-    "engine", "draft", "direct", "refine", "lora",
+    "engine", "address", "workers", "gpus_per_worker", "draft", "direct", "refine", "lora",
 )  # fmt: skip
 _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
 
@@ -48,6 +49,9 @@ def batch(
     sample: options.Sample = None,
     format: options.ListFormat = "auto",  # noqa: A002 -- the option's name
     engine: options.EngineName = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
     preset: options.Preset = None,
     res: options.Res = None,
     model: options.Model = None,
@@ -88,6 +92,7 @@ def batch(
       pixart batch prompts.txt --check
       pixart batch posters/failed.txt
       pixart batch prompts.txt -o posters/ --shard 1/4
+      pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
       shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
     call = _call(context, options.refine_of(refine, draft=draft, direct=direct))
@@ -103,14 +108,13 @@ def _call(context: typer.Context, refine: str | None) -> _Call:
     typed = {key: value for key, value in said.items() if key not in _OWN}
     typed |= {"lora": tuple(said["lora"] or ()) or None, "refine": refine}
     door, shard = door_of(context), parse_shard(said["shard"])
-    if said["engine"] != "local":
-        raise PixartError("usage", f"no engine is named {said['engine']!r}", "There is: local.")
+    engine = EngineWish.of(said)
     prompts = PromptSource(said["source"], format_of(said["format"]), said["sample"])
     from pixart_cli.features.batch.resolve import Resolver
 
     resolver = Resolver(typed, cwd=here())
     _set_up(door.printer, resolver.settings)
-    return _Call(door, resolver, prompts, typed, shard=shard)
+    return _Call(door, resolver, prompts, typed, shard=shard, engine=engine)
 
 
 def format_of(text: str) -> Any:
@@ -161,9 +165,10 @@ class _Call:
         typed: Mapping[str, Any],
         *,
         shard: tuple[int, int],
+        engine: EngineWish,
     ) -> None:
         self.door, self.printer, self.resolver, self.prompts = door, door.printer, resolver, prompts
-        self.typed, self.shard = typed, shard
+        self.typed, self.shard, self.engine = typed, shard, engine
         self.values = resolver.settings.values
 
     def _batch(self, report: Report | None = None, *, fail_fast: bool = False) -> Batch:
@@ -250,19 +255,18 @@ class _Call:
             report.tell(event)
 
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
+        values = self.values
+        if self.engine.name == "ray":
+            return ray_engine(self.door, self.engine, values, pause=pause, together=not exact)
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
-            return renderer_for(self.door, model, plan, files, self.values, together=not exact)
+            return renderer_for(self.door, model, plan, files, values, together=not exact)
 
         return LocalEngine(
-            renderer_of,
-            self.resolver.plan_of,
-            force=self.values["force"],
-            on_progress=report.step,
-            pause=pause,
-            begin=batch.begin,
-        )
+            renderer_of, self.resolver.plan_of, force=values["force"], on_progress=report.step,
+            pause=pause, begin=batch.begin,
+        )  # fmt: skip
 
     def _jobs(self) -> Iterator[Any]:
         """The list's jobs; who sends it may take long, so meanwhile a signal is heeded at once."""

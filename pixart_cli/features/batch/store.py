@@ -1,0 +1,53 @@
+"""Where pictures are published: folders here, or on a disk that all workers share, or an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pixart_cli.core.publish import publish
+from pixart_cli.features.batch.publishing import find, publish_picture
+
+
+class Store(Protocol):
+    """Creates a picture where none is, and finds it again. It travels to workers."""
+
+    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+        """As `publishing.find`."""
+        ...
+
+    def publish(
+        self, data: bytes, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False
+    ) -> tuple[Path, bool]:
+        """As `publishing.publish_picture`."""
+        ...
+
+    def replace(self, data: bytes, path: Path) -> None:
+        """Publish over what is there.
+
+        Raises:
+            PixartError: "disk".
+        """
+        ...
+
+
+class Folders:
+    """Folders that this process sees."""
+
+    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+        """As `publishing.find`."""
+        return find(paths, fingerprint, by_name=by_name)
+
+    def publish(
+        self, data: bytes, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False
+    ) -> tuple[Path, bool]:
+        """As `publishing.publish_picture`."""
+        return publish_picture(data, paths, fingerprint, by_name=by_name)
+
+    def replace(self, data: bytes, path: Path) -> None:
+        """As `publish` with force."""
+        publish(data, path, force=True)
+
+
+FOLDERS: Store = Folders()
