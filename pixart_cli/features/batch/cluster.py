@@ -49,6 +49,8 @@ def check_installed() -> None:
 def connected(wish: Wish) -> Iterator[Any]:
     """Gives the module `ray`, connected; private processes of it are gone afterwards.
 
+    A caller's own connection is used, and left as it is.
+
     Raises:
         PixartError: "extra-missing" or "cluster-unreachable".
     """
@@ -60,15 +62,18 @@ def connected(wish: Wish) -> Iterator[Any]:
     with _own_signals():
         import ray
 
+        was_there = ray.is_initialized()
         try:
-            ray.init(**_arguments(address, wish))
+            if not was_there:
+                ray.init(**_arguments(address, wish))
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise _unreachable(address or "a private Ray", _first_line(error)) from error
     _keep_off_standard_output()
     try:
         yield ray
     finally:
-        ray.shutdown()
+        if not was_there:
+            ray.shutdown()
 
 
 def _arguments(address: str | None, wish: Wish) -> dict[str, Any]:

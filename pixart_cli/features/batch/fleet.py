@@ -13,6 +13,7 @@ from pixart_cli.features.batch.leases import WINDOW, Lease
 from pixart_cli.features.batch.painter import Orders, Painter, versions
 
 _CONTROL: Final = "control"  # the group of calls that do not wait for the one that paints
+_NEVER_BEGAN: Final = "creation task"  # what Ray says of an actor whose first line failed: it does not retry
 _LONGEST_REST: Final = 30.0
 _TRIES: Final = 6  # to hear from a worker that died, with rests between
 _PATIENCE: Final = 60.0
@@ -116,12 +117,13 @@ class Fleet:
         try:
             host, found = self._ray.get(hello)
         except self._ray.exceptions.RayActorError as error:
-            self.rest(worker, str(error))
+            if _NEVER_BEGAN in str(error):
+                self._refuse_start(worker, error)
+            else:
+                self.rest(worker, str(error))
             return
         except self._ray.exceptions.RayError as error:
-            self.give_up(
-                worker, PixartError("fleet-mixed", f"{worker.name} cannot begin: {_last_line(error)}")
-            )
+            self._refuse_start(worker, error)
             return
         worker.name = f"{worker.name} on {host}" if " on " not in worker.name else worker.name
         other = [f"{key} {found.get(key)} and not {own}" for key, own in self._versions.items()
@@ -132,6 +134,11 @@ class Fleet:
             self.give_up(worker, PixartError("fleet-mixed", what, hint))
             return
         worker.is_up = True
+
+    def _refuse_start(self, worker: Worker, error: BaseException) -> None:
+        hint = "Install the same pixart on every machine of the cluster: pip install 'pixart-cli[ray]'"
+        what = f"{worker.name} cannot begin: {_last_line(error)}"
+        self.give_up(worker, PixartError("fleet-mixed", what, hint))
 
     def rest(self, worker: Worker, reason: str) -> None:
         """A worker died: its successor is asked after a rest, a longer one every time."""

@@ -1,0 +1,93 @@
+"""What workers of a cluster draw with in tests: stand-ins that die. Importable there, so no fixtures here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixart_cli.features.batch.painter import Painter
+from pixart_cli.features.batch.store import Folders
+from tests.conftest import StandIn
+
+
+def _first(marker: Path) -> bool:
+    """Whether nobody was here before."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """Gives stand-ins that note in `folder` what they draw, and die at "poison", and once at "mortal"."""
+
+    folder: Path
+
+    def __call__(self, model, plan):
+        return _Mortal(self.folder)
+
+
+class _Mortal(StandIn):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def render(self, requests, *, on_progress):
+        for request in requests:
+            with (self.folder / "begun").open("a") as file:
+                file.write(request.prompt + "\n")
+            if "slow" in request.prompt:
+                time.sleep(0.3)
+            if "poison" in request.prompt or (
+                "mortal" in request.prompt and _first(self.folder / "died-before")
+            ):
+                die()
+            if "broken" in request.prompt:
+                raise ValueError("it is broken")
+            yield from super().render([request], on_progress=on_progress)
+
+
+@dataclass(frozen=True)
+class DyingFolders(Folders):
+    """Dies once, just after a picture was published and before anybody was told."""
+
+    folder: Path
+
+    def publish(self, data, paths, fingerprint, *, by_name=False):
+        published = super().publish(data, paths, fingerprint, by_name=by_name)
+        if "ghost" in paths[0].name and _first(self.folder / "died-after"):
+            die()
+        return published
+
+
+class OldPainter(Painter):
+    """All of these are of another version."""
+
+    def ready(self):
+        host, found = super().ready()
+        return host, found | {"diffusers": "0.1"}
+
+
+class OneOldPainter(Painter):
+    """One of these is of another version: the one that is there first."""
+
+    def ready(self):
+        host, found = super().ready()
+        first = _first(self._orders.renderers.folder / "old")
+        return host, found | ({"diffusers": "0.1"} if first else {})
+
+
+class UselessPainter(Painter):
+    """Cannot even begin."""
+
+    def __init__(self, orders):
+        raise OSError("no such library")
