@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -251,8 +252,9 @@ class _Call:
             batch.pause()
 
         engine = self._engine(batch, report, pause, exact=exact)
-        for event in batch.run(self._jobs(), engine):
-            report.tell(event)
+        with contextlib.closing(batch.run(self._jobs(), engine)) as events:
+            for event in events:
+                report.tell(event)
 
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
         values = self.values

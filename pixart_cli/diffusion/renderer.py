@@ -233,7 +233,7 @@ class NetworkRenderer:
             if not parts.is_loaded(name):
                 getattr(parts, name)
                 report("load", step, len(_LOADED))
-        report("denoise", 0, request.num_inference_steps)
+        report("denoise", 0, max(1, round(request.num_inference_steps * request.strength)))
         return parts
 
     def _draw(self, request: GenerationRequest, report: Report, base: Base | None) -> Drawn:

@@ -140,7 +140,7 @@ def test_the_steps_that_are_made_are_told(toy, cpu_plan, request_for, start):
     request, files = starting(request_for(num_inference_steps=10), start, 0.3)
     events = []
     list(NetworkRenderer(cpu_plan, toy, files=files).render([request], on_progress=events.append))
-    assert [(e.step, e.total) for e in events if e.stage == "denoise"] == [(1, 3), (2, 3), (3, 3)]
+    assert [(e.step, e.total) for e in events if e.stage == "denoise"] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("refine", ["direct", "1"])

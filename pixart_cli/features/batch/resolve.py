@@ -31,7 +31,6 @@ from pixart_cli.features.generate import gather, spec_of
 
 INDEX_DIGITS: Final = 6
 _REMEMBERED: Final = 1024  # different sets of options, and different sizes
-_OF_THE_FILE: Final = ("init_image", "strength")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Resolver:
         cwd: where relative names start.
 
     Raises:
-        PixartError: as `settings.lay_over`; "output-invalid" for an output that holds one picture alone.
+        PixartError: as `settings.lay_over`; "output-invalid" for an output that holds one picture alone; as
+            `generate.gather` for what the command line names.
     """
 
     def __init__(self, typed: Mapping[str, Any], *, cwd: Path) -> None:
@@ -66,6 +66,8 @@ class Resolver:
         self._installed = installed_models()
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
         self._plan = lru_cache(_REMEMBERED)(self._planned)
+        if _names_files(self.settings):
+            gather(self.settings)
         self._machine: Machine | None = None  # looked at when the first picture is to be drawn
 
     @property
@@ -92,7 +94,9 @@ class Resolver:
         Raises:
             PixartError: as `tasks`.
         """
-        options = {key: value for key, value in entry.options.items() if key not in _OF_THE_FILE}
+        options = dict(entry.options)
+        if options.pop("init_image", None) is not None:
+            options["strength"] = None  # of a picture to start from, which is not looked for
         with _told_of(entry):
             check_prompt(entry.prompt.pick(0))
             spoken = self._spoken(tuple(sorted(options.items())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -109,7 +109,7 @@ class Batch:
         if self._attempts is not None:
             self._attempts.begin(task.fingerprint)
 
-    def run(self, entries: Iterable[prompt_list.Job], engine: Engine) -> Iterator[Event]:
+    def run(self, entries: Iterable[prompt_list.Job], engine: Engine) -> Generator[Event, None, None]:
         """Draw what is missing, and tell of each picture that is drawn or fails.
 
         However it ends, failures are written down and what was drawn exists.

@@ -104,4 +104,6 @@ def as_error(failure: Exception) -> PixartError:
             "out-of-memory", "memory ran out", "Close other programs, or choose a smaller size."
         )
     what = f"a bug in pixart: {type(failure).__name__}: {failure}"
-    return PixartError("bug", what, "Run it again with --debug and report what it shows.")
+    error = PixartError("bug", what, "Run it again with --debug and report what it shows.")
+    error.__cause__ = failure
+    return error

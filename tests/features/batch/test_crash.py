@@ -28,9 +28,10 @@ def tried(*args: str) -> dict:
     [
         (("kill", "--every", "43"), 3),
         (("fail", "fsync", "EIO", "--every", "3"), 2),
-        (("fail", "write", "ENOSPC", "--every", "2"), 2),
+        (("fail", "write", "ENOSPC", "--every", "3"), 1),
+        (("fail", "link,linkat", "EROFS", "--every", "2"), 1),
     ],
-    ids=["SIGKILL", "EIO", "ENOSPC"],
+    ids=["SIGKILL", "EIO", "ENOSPC", "EROFS"],
 )
 def test_whatever_ends_a_batch_nothing_is_lost_or_drawn_twice(args, least):
     found = tried(*args)

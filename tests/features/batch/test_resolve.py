@@ -45,6 +45,15 @@ def test_a_survey_counts_and_checks_without_init_images(resolver):
     text = "a {b|c} sun\n  -n 3\nmoon\n  --init-image none.png --strength 0.5\n"
     found = [resolver.survey(each) for each in read_entries(text.splitlines(), name="list.txt")]
     assert found == [(3, "mini"), (1, "mini")]
+    typed = Resolver({**SMALL, "strength": 0.4}, cwd=resolver.folder.parent)
+    (picture,) = read_entries(["moon", "  --init-image none.png"], name="list.txt")
+    assert typed.survey(picture) == (1, "mini")
+
+
+def test_a_file_that_the_command_names_is_looked_for_at_once(tmp_path):
+    with pytest.raises(PixartError) as caught:
+        Resolver({**SMALL, "init_image": "none.png"}, cwd=tmp_path)
+    assert caught.value.code == "init-image-missing"
 
 
 @given(st.integers(0, 2**256 - 1), st.integers(1, 40))
