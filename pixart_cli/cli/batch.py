@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import EVENTS, Report
-from pixart_cli.cli.batch_source import PromptSource
+from pixart_cli.cli.batch_source import PromptSource, format_of, parse_shard
 from pixart_cli.cli.consent import renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed
@@ -118,32 +117,6 @@ def _call(context: typer.Context, refine: str | None) -> _Call:
     return _Call(door, resolver, prompts, typed, shard=shard, engine=engine)
 
 
-def format_of(text: str) -> Any:
-    """The format that was asked for.
-
-    Raises:
-        PixartError: "usage".
-    """
-    if text not in ("auto", "text", "csv", "jsonl"):
-        raise PixartError("usage", f"no list is written in {text!r}", "Expected auto, text, csv or jsonl.")
-    return text
-
-
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """(I, N) of "I/N"; (0, 1), which is all, for None.
-
-    Raises:
-        PixartError: "usage".
-    """
-    if text is None:
-        return 0, 1
-    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    if match is None or int(match[2]) == 0 or int(match[1]) > int(match[2]):
-        hint = "Write I/N, as 0/4 to 3/4 or 1/4 to 4/4."
-        raise PixartError("usage", f"--shard cannot be {text!r}", hint)
-    return int(match[1]), int(match[2])
-
-
 def _set_up(printer: Printer, settings: Settings) -> None:
     if printer.as_events and settings.values["json"]:
         what = "--json and --json-stream are two ways to say it"
@@ -201,7 +174,7 @@ class _Call:
     def _planned(self, task: Task) -> dict[str, Any]:
         request = task.request
         return {
-            "path": str(as_typed(task.paths[0], self.values["output"])),
+            "path": str(self._named(task.paths[0])),
             "width": request.width,
             "height": request.height,
             "seed": request.seed,
@@ -220,17 +193,32 @@ class _Call:
         from pixart_cli.features.batch.occupancy import occupied
         from pixart_cli.features.generate import try_folders
 
-        report = Report(self.printer, self.values)
+        report = Report(self.printer, self.values, self._named)
         batch = self._batch(report, fail_fast=fail_fast)
         self._survey(batch)
         try_folders([self.resolver.folder / "x"])
+        self.resolver.store.check()
         with (
             occupied(self.resolver.folder, exclusive=exclusive),
             report.shown(batch.tally, self.prompts.name),
             self.door.watch.deferred(_STOPPING),
         ):
             self._run(batch, report, exact=exact)
-        report.finish(str(as_typed(batch.failures.path, self.values["output"])))
+        report.finish(str(as_typed(batch.failures.path, self._typed_folder)))
+
+    @property
+    def _typed_folder(self) -> str | None:
+        """The output, where that is on this machine's disks: names begin as it does."""
+        from pixart_cli.features.batch.store import FOLDERS
+
+        return self.values["output"] if self.resolver.store is FOLDERS else None
+
+    def _named(self, path: Path) -> Path | str:
+        """What a picture is called: an URL in an object store."""
+        from pixart_cli.features.batch.store import FOLDERS
+
+        store = self.resolver.store
+        return as_typed(path, self.values["output"]) if store is FOLDERS else store.name(path)
 
     def _survey(self, batch: Batch) -> None:
         """Read the list to its end before anything is drawn, where it can be read twice."""
@@ -259,7 +247,7 @@ class _Call:
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
         values = self.values
         if self.engine.name == "ray":
-            return ray_engine(self.door, self.engine, values, pause=pause, together=not exact)
+            return ray_engine(self.door, self.engine, self.resolver, pause=pause, together=not exact)
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
@@ -267,7 +255,7 @@ class _Call:
 
         return LocalEngine(
             renderer_of, self.resolver.plan_of, force=values["force"], on_progress=report.step,
-            pause=pause, begin=batch.begin,
+            pause=pause, begin=batch.begin, store=self.resolver.store,
         )  # fmt: skip
 
     def _jobs(self) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from pixart_cli.core.options import MEGABYTE
 
 if TYPE_CHECKING:
     from pixart_cli.features.batch.engine import Engine
+    from pixart_cli.features.batch.resolve import Resolver
 
 ENGINES: Final = ("local", "ray")
 _OF_RAY: Final = ("address", "workers", "gpus_per_worker")
@@ -49,16 +50,17 @@ class EngineWish:
 
 
 def ray_engine(
-    door: Door, wish: EngineWish, values: Mapping[str, Any], *, pause: Callable[[], None], together: bool
+    door: Door, wish: EngineWish, resolver: Resolver, *, pause: Callable[[], None], together: bool
 ) -> Engine:
-    """The engine of a Ray cluster; `values` are settings."""
+    """The engine of a Ray cluster, for the pictures of `resolver`."""
     from pixart_cli.features.batch.cluster import Wish
     from pixart_cli.features.batch.painter import Orders
     from pixart_cli.features.batch.ray_engine import RayEngine
 
+    values = resolver.settings.values
     orders = Orders(
         device=values["device"], memory=values["memory"], cache_bytes=values["prompt_cache"] * MEGABYTE,
-        together=together, force=values["force"], renderers=door.renderers,
+        together=together, force=values["force"], store=resolver.store, renderers=door.renderers,
     )  # fmt: skip
     cluster = Wish(address=wish.address, workers=wish.workers, gpus_per_worker=wish.gpus_per_worker)
     return RayEngine(cluster, orders, pause=pause, say=door.printer.say)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pixart_cli.cli.app import run
-from pixart_cli.cli.batch import parse_shard
+from pixart_cli.cli.batch_source import parse_shard
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.occupancy import occupied
 

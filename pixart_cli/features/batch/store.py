@@ -13,6 +13,14 @@ from pixart_cli.features.batch.publishing import find, publish_picture
 class Store(Protocol):
     """Creates a picture where none is, and finds it again. It travels to workers."""
 
+    def name(self, path: Path) -> str:
+        """What `path` is called, for people and programs."""
+        ...
+
+    def check(self) -> None:
+        """Raise "disk" where nothing can be published, if that can be known."""
+        ...
+
     def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
         """As `publishing.find`."""
         ...
@@ -34,6 +42,13 @@ class Store(Protocol):
 
 class Folders:
     """Folders that this process sees."""
+
+    def name(self, path: Path) -> str:
+        """The path itself."""
+        return str(path)
+
+    def check(self) -> None:
+        """Nothing: folders are tried where they are made."""
 
     def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
         """As `publishing.find`."""

@@ -186,7 +186,7 @@ sys.exit(run(sys.argv[1:], renderers=Renderers(Path.cwd())))
 
 
 def is_agent(process: psutil.Process) -> bool:
-    """Whether it is one of Ray's two small agents, which look for their parent for a minute before they go."""
+    """Whether it is one of Ray's two small agents, which look for their parent for a minute and then go."""
     try:
         return "Agent" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
