@@ -95,11 +95,7 @@ def batch(
       pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
       shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
-    call = _call(context, options.refine_of(refine, draft=draft, direct=direct))
-    if check or call.values["dry_run"]:
-        call.show()
-    else:
-        call.draw(exclusive=exclusive, fail_fast=fail_fast, exact=exact)
+    _call(context, options.refine_of(refine, draft=draft, direct=direct)).do(context.params)
 
 
 def _call(context: typer.Context, refine: str | None) -> _Call:
@@ -154,6 +150,13 @@ class _Call:
             source=self.prompts.path,
             on_tally=report.tallied if report else lambda _tally: None,
         )  # fmt: skip
+
+    def do(self, said: Mapping[str, Any]) -> None:
+        """What the options `said` ask for: a look at the list, or its pictures."""
+        if said["check"] or self.values["dry_run"]:
+            self.show()
+        else:
+            self.draw(exclusive=said["exclusive"], fail_fast=said["fail_fast"], exact=said["exact"])
 
     def show(self) -> None:
         """The pictures of the list, and how many they are."""

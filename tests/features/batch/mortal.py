@@ -8,9 +8,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixart_cli.features.batch.painter import Painter
-from pixart_cli.features.batch.store import Folders
+from pixart_cli.features.batch.cluster import Wish
+from pixart_cli.features.batch.engine import Failed
+from pixart_cli.features.batch.painter import Orders, Painter
+from pixart_cli.features.batch.ray_engine import RayEngine
+from pixart_cli.features.batch.resolve import Resolver
+from pixart_cli.features.batch.run import Batch
+from pixart_cli.features.batch.store import FOLDERS, Folders
 from tests.conftest import StandIn
+from tests.features.batch.conftest import SMALL
 
 
 def _first(marker: Path) -> bool:
@@ -91,3 +97,28 @@ class UselessPainter(Painter):
 
     def __init__(self, orders):
         raise OSError("no such library")
+
+
+class DrawnOnRay:
+    """One run of a batch on Ray, in a folder."""
+
+    def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, force=False):
+        resolver = Resolver(SMALL, cwd=folder)
+        self.batch = Batch(resolver, typed=SMALL, force=force)
+        self.said: list[str] = []
+        self.events: list[object] = []
+        orders = Orders(
+            device="cpu", memory="auto", cache_bytes=0, together=False, force=force, store=store,
+            renderers=Renderers(folder),
+        )  # fmt: skip
+        engine = RayEngine(
+            Wish(workers=2, gpus_per_worker=0), orders, pause=lambda: pause and pause(self.events),
+            say=self.said.append, painter=painter,
+        )  # fmt: skip
+        self.events = []
+        for event in self.batch.run(jobs, engine):
+            self.events.append(event)
+
+    @property
+    def failed(self):
+        return [each for each in self.events if isinstance(each, Failed)]
