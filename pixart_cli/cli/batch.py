@@ -177,7 +177,7 @@ class _Call:
     def _planned(self, task: Task) -> dict[str, Any]:
         request = task.request
         return {
-            "path": str(self._named(task.paths[0])),
+            "path": str(self._named(task, task.paths[0])),
             "width": request.width,
             "height": request.height,
             "seed": request.seed,
@@ -216,12 +216,11 @@ class _Call:
 
         return self.values["output"] if self.resolver.store is FOLDERS else None
 
-    def _named(self, path: Path) -> Path | str:
+    def _named(self, task: Task, path: Path) -> Path | str:
         """What a picture is called: an URL in an object store."""
         from pixart_cli.features.batch.store import FOLDERS
 
-        store = self.resolver.store
-        return as_typed(path, self.values["output"]) if store is FOLDERS else store.name(path)
+        return as_typed(path, self.values["output"]) if task.store is FOLDERS else task.store.name(path)
 
     def _survey(self, batch: Batch) -> None:
         """Read the list to its end before anything is drawn, where it can be read twice."""
@@ -258,7 +257,7 @@ class _Call:
 
         return LocalEngine(
             renderer_of, self.resolver.plan_of, force=values["force"], on_progress=report.step,
-            pause=pause, begin=batch.begin, store=self.resolver.store,
+            pause=pause, begin=batch.begin,
         )  # fmt: skip
 
     def _jobs(self) -> Iterator[Any]:

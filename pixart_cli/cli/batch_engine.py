@@ -60,7 +60,7 @@ def ray_engine(
     values = resolver.settings.values
     orders = Orders(
         device=values["device"], memory=values["memory"], cache_bytes=values["prompt_cache"] * MEGABYTE,
-        together=together, force=values["force"], store=resolver.store, renderers=door.renderers,
+        together=together, force=values["force"], renderers=door.renderers,
     )  # fmt: skip
     cluster = Wish(address=wish.address, workers=wish.workers, gpus_per_worker=wish.gpus_per_worker)
     return RayEngine(cluster, orders, pause=pause, say=door.printer.say)

@@ -15,7 +15,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressEvent
 
 if TYPE_CHECKING:
-    from pixart_cli.features.batch.engine import Published
+    from pixart_cli.features.batch.engine import Published, Task
     from pixart_cli.features.batch.run import Event, Tally
 
 EVENTS: Final = "pixart.batch/1"
@@ -53,7 +53,7 @@ class Report:
     """Tells of one batch. `values` are settings: progress counts here; `named` says what a path is called."""
 
     def __init__(
-        self, printer: Printer, values: Mapping[str, Any], named: Callable[[Path], Path | str]
+        self, printer: Printer, values: Mapping[str, Any], named: Callable[[Task, Path], Path | str]
     ) -> None:
         self._printer, self._named = printer, named
         self._bar = BatchBar(printer, values["progress"])
@@ -104,7 +104,7 @@ class Report:
 
     def _published(self, event: Published) -> None:
         self._warn(event)
-        path = self._named(event.path)
+        path = self._named(event.task, event.path)
         self._printer.event("image", **self._image(event, str(path)))
         if self._printer.as_json:
             self._images.append(self._image(event, str(path)))

@@ -11,7 +11,6 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.features.batch.engine import Failed, Outcome, Task
-from pixart_cli.features.batch.store import FOLDERS, Store
 from pixart_cli.features.batch.writers import Writers, as_error
 
 CHUNK: Final = 256  # pictures whose prompts are embedded together, and that are put in order of size
@@ -38,7 +37,6 @@ class LocalEngine:
         on_progress: told of every step.
         pause: called where the batch may be left, between two steps and two pictures; raises to leave it.
         begin: told of every picture that is begun.
-        store: where pictures go.
     """
 
     def __init__(
@@ -50,9 +48,8 @@ class LocalEngine:
         on_progress: ProgressCallback,
         pause: Callable[[], None],
         begin: Callable[[Task], None] = lambda _task: None,
-        store: Store = FOLDERS,
     ) -> None:
-        self._begin, self._store = begin, store
+        self._begin = begin
         self._renderer_of, self._plan_of, self._force = renderer_of, plan_of, force
         self._on_progress, self._pause = on_progress, pause
         self._key: tuple[object, ...] = ()
@@ -62,7 +59,7 @@ class LocalEngine:
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
         """As `Engine.run`."""
-        with Writers(force=self._force, store=self._store) as writers:
+        with Writers(force=self._force) as writers:
             try:
                 wrong = None
                 while wrong is None:

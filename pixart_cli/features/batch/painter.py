@@ -18,7 +18,6 @@ from pixart_cli.core.rendering import ProgressEvent, Renderer
 from pixart_cli.diffusion.device import Machine, MemoryPlan, plan, probe
 from pixart_cli.features.batch.engine import Outcome, Published, Task
 from pixart_cli.features.batch.local import LocalEngine
-from pixart_cli.features.batch.store import FOLDERS, Store
 from pixart_cli.features.generate import network, spec_of
 
 _COUNTED: Final = ("torch", "diffusers")  # whose versions decide pixels
@@ -33,7 +32,6 @@ class Orders:
     cache_bytes: int
     together: bool
     force: bool
-    store: Store = FOLDERS
     renderers: Any = None
 
 
@@ -73,7 +71,7 @@ class Painter:
         self._plans = lru_cache(1024)(self._planned)
         self._leave = threading.Event()
         self._engine = LocalEngine(
-            self._renderer_of, self.plan_of, force=orders.force, store=orders.store,
+            self._renderer_of, self.plan_of, force=orders.force,
             on_progress=_silent, pause=self._pause,
         )  # fmt: skip
 

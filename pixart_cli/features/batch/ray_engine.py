@@ -69,7 +69,7 @@ class RayEngine:
         if not self._orders.force:
             yield from tasks
             return
-        overwriting = Overwriting(self._orders.store)
+        overwriting = Overwriting()
         for task in tasks:
             yield dataclasses.replace(task, paths=(overwriting.place(task),))
 
@@ -124,8 +124,7 @@ class _Run:
         if self._orders.force or not self._leases.is_again(lease):
             return None
         task = lease.tasks[0]
-        store = self._orders.store
-        path = store.find(task.paths, task.fingerprint, by_name=task.metadata == "none")
+        path = task.existing
         if path is None:
             return None
         self._leases.settle(lease, 0)

@@ -44,6 +44,7 @@ class _Spoken:
     inputs: Inputs
     files: Mapping[str, Path]
     naming: Naming
+    store: Store
 
 
 class Resolver:
@@ -121,22 +122,20 @@ class Resolver:
             paths=places(path, fingerprint),
             metadata=values["metadata"],
             files=spoken.files,
+            store=spoken.store,
         )
 
     def _speak(self, options: tuple[tuple[str, Any], ...]) -> _Spoken:
         own = dict(options)
         settings = lay_over({**self._typed, **own}, cwd=self._cwd)
-        naming = self.naming
+        naming, store = self.naming, self.store
         if settings.values["output"] != self.settings.values["output"]:
             naming, store = self._naming(settings.values["output"])
-            if store != self.store:
-                what = f"{settings.values['output']} is another store than that of the whole batch"
-                raise PixartError("output-invalid", what, "Draw it in a batch of its own.")
         if settings.values["metadata"] == "none":
             _check_known_by_name(settings.values["output"])
         inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
-        return _Spoken(settings, sample.model, inputs, files, naming)
+        return _Spoken(settings, sample.model, inputs, files, naming, store)
 
     def _naming(self, output: str | None) -> tuple[Naming, Store]:
         target = target_of(output, self._cwd)

@@ -173,7 +173,7 @@ class Batch:
         for task in self._all(entries):
             if self._is_recent(task.fingerprint):
                 self._count(existing=True)
-            elif not self._force and self._exists(task):
+            elif not self._force and task.existing:
                 self._settle(task)
                 self._count(existing=True)
             elif self._attempts is not None and (error := self._attempts.refuse(task.fingerprint)):
@@ -193,10 +193,6 @@ class Batch:
                 continue
             index += len(tasks)
             yield from (task for task in tasks if in_shard(task.fingerprint, self._shard))
-
-    def _exists(self, task: Task) -> bool:
-        by_name = task.metadata == "none"
-        return self._resolver.store.find(task.paths, task.fingerprint, by_name=by_name) is not None
 
     def _refuse(self, refused: Refused | Failed) -> None:
         self._refused.append(refused)

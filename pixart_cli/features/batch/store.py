@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,7 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Folders:
     """Folders that this process sees."""
 

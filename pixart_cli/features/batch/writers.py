@@ -12,7 +12,6 @@ from typing import Final
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import Rendering
 from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
-from pixart_cli.features.batch.store import FOLDERS, Store
 from pixart_cli.features.generate import png_of
 
 _WRITERS: Final = min(4, os.cpu_count() or 1)
@@ -22,24 +21,23 @@ _WAITING: Final = 2 * _WRITERS  # pictures that are drawn and not yet written
 class Overwriting:
     """Which place a picture takes with `force`: its own, or the first that this run gave to no other."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def place(self, task: Task) -> Path:
         """The place of `task`, taken from now on."""
-        own = self._store.find(task.paths, task.fingerprint, by_name=task.metadata == "none")
-        path = own or next((path for path in task.paths if str(path) not in self._taken), task.paths[-1])
+        path = task.existing or next(
+            (path for path in task.paths if str(path) not in self._taken), task.paths[-1]
+        )
         self._taken.add(str(path))
         return path
 
 
 class Writers:
-    """Threads that make PNG files of pictures and publish them in `store` while the next are drawn."""
+    """Threads that make PNG files of pictures and publish them while the next are drawn."""
 
-    def __init__(self, *, force: bool, store: Store = FOLDERS) -> None:
-        self._store = store
-        self._overwriting = Overwriting(store) if force else None
+    def __init__(self, *, force: bool) -> None:
+        self._overwriting = Overwriting() if force else None
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="pixart-writer")
         self._waiting: deque[tuple[Task, Future[Outcome]]] = deque()
 
@@ -56,7 +54,7 @@ class Writers:
             PixartError: "disk", which is no single picture's fault.
         """
         over = self._overwriting.place(task) if self._overwriting else None
-        self._waiting.append((task, self._pool.submit(_publish, self._store, task, rendering, over)))
+        self._waiting.append((task, self._pool.submit(_publish, task, rendering, over)))
         while self._waiting and (len(self._waiting) > _WAITING or self._waiting[0][1].done()):
             yield self._next()
 
@@ -80,15 +78,15 @@ class Writers:
             return Failed(task=task, error=error)
 
 
-def _publish(store: Store, task: Task, rendering: Rendering, over: Path | None) -> Outcome:
+def _publish(task: Task, rendering: Rendering, over: Path | None) -> Outcome:
     data = png_of(rendering, task.job, task.metadata)
     by_another = False
     if over is None:
         by_name = task.metadata == "none"
-        path, by_another = store.publish(data, task.paths, task.fingerprint, by_name=by_name)
+        path, by_another = task.store.publish(data, task.paths, task.fingerprint, by_name=by_name)
     else:
         path = over
-        store.replace(data, path)
+        task.store.replace(data, path)
     return Published(
         task=task, path=path, provenance=rendering.provenance, seconds=rendering.seconds,
         warnings=rendering.warnings, by_another=by_another,

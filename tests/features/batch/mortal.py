@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixart_cli.features.batch.cluster import Wish
@@ -99,16 +99,27 @@ class UselessPainter(Painter):
         raise OSError("no such library")
 
 
+class _Into(Resolver):
+    """Has `store` keep all pictures."""
+
+    def __init__(self, store, folder: Path) -> None:
+        super().__init__(SMALL, cwd=folder)
+        self.kept_by = store
+
+    def tasks(self, entry, index):
+        return [replace(task, store=self.kept_by) for task in super().tasks(entry, index)]
+
+
 class DrawnOnRay:
     """One run of a batch on Ray, in a folder."""
 
     def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, force=False):
-        resolver = Resolver(SMALL, cwd=folder)
+        resolver = _Into(store, folder)
         self.batch = Batch(resolver, typed=SMALL, force=force)
         self.said: list[str] = []
         self.events: list[object] = []
         orders = Orders(
-            device="cpu", memory="auto", cache_bytes=0, together=False, force=force, store=store,
+            device="cpu", memory="auto", cache_bytes=0, together=False, force=force,
             renderers=Renderers(folder),
         )  # fmt: skip
         engine = RayEngine(

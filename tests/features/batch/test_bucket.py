@@ -116,6 +116,19 @@ def test_a_batch_into_a_bucket_is_that_into_a_folder(s3, pixart, tmp_path):
     assert sorted(path.name for path in (tmp_path / name / "posters").iterdir()) == ["records.jsonl"]
 
 
+def test_what_failed_in_a_bucket_is_drawn_again_from_the_list_of_failures(s3, pixart, tmp_path, stand_in):
+    name, files = s3
+    (tmp_path / "list.txt").write_text("sun\nmoon\n")
+    stand_in.fail_at = 1
+    first = pixart("batch", "list.txt", "-o", f"s3://{name}/posters/", "-r", "64x48")
+    assert (first.code, f"pixart batch {name}/posters/failed.txt" in first.err) == (7, True)
+    stand_in.fail_at = None
+    again = pixart("batch", f"{name}/posters/failed.txt")
+    assert (again.code, again.out.startswith(f"s3://{name}/posters/")) == (0, True)
+    assert len(files.ls(f"{name}/posters")) == 2
+    assert not (tmp_path / name / "posters" / "failed.txt").exists()
+
+
 def test_one_of_many_creates_and_another_picture_is_left_alone(s3, tmp_path):
     name, _ = s3
     store = Bucket(f"s3://{name}", tmp_path, bucket._endpoint("s3"))
@@ -152,7 +165,7 @@ def test_workers_on_ray_draw_into_a_bucket(s3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resolver = Resolver({"res": "64x48", "output": f"s3://{name}/"}, cwd=tmp_path)
     orders = Orders(
-        device="cpu", memory="auto", cache_bytes=0, together=False, force=False, store=resolver.store,
+        device="cpu", memory="auto", cache_bytes=0, together=False, force=False,
         renderers=Renderers(tmp_path),
     )  # fmt: skip
     from ray import cloudpickle
