@@ -152,7 +152,7 @@ class Bucket:
 
 @cache
 def _filesystem(url: str, endpoint: str | None) -> Any:
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     options = {"client_kwargs": {"endpoint_url": endpoint}} if endpoint else {}
     return url_to_fs(url, use_listings_cache=False, **options)[0]

@@ -62,6 +62,7 @@ def connected(wish: Wish) -> Iterator[Any]:
     with _own_signals():
         import ray
 
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # importing it set another
         was_there = ray.is_initialized()
         try:
             if not was_there:

@@ -106,10 +106,12 @@ class Fleet:
         for worker in self.workers:
             if not worker.is_up and worker.hello is None and now >= worker.rests_until:
                 worker.greet()
-        up = sum(worker.is_up for worker in self.workers)
-        if up < self._wanted and now > self._complains_at:
+        if now > self._complains_at:
             self._complains_at = float("inf")
-            self._say(f"{up} of {self._wanted} workers have found room; the others join when there is more")
+            waiting = sum(not worker.is_up and not worker.silent for worker in self.workers)
+            if waiting:
+                what = f"{waiting} of {self._wanted} workers have found no room yet, and join when they do"
+                self._say(what)
 
     def _meet(self, worker: Worker) -> None:
         """Hear who a worker is, and refuse it where it would draw otherwise than the others."""
