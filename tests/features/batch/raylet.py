@@ -67,8 +67,9 @@ def _draw(victim: int) -> int:
         begun = len((folder / "begun").read_text().splitlines())
         os.chdir("/")
     right = pictures == expected and bool(killed) and drawn.batch.tally.done == len(jobs)
-    print(f"a raylet killed: {len(pictures)} of {len(jobs)} pictures, {begun} begun, {drawn.batch.tally}")
-    print("right" if right else "WRONG")
+    verdict = "right" if right else "WRONG"
+    told = f"{verdict}: a raylet killed, {len(pictures)} of {len(jobs)} pictures, {begun} begun"
+    sys.stdout.write(f"{told}, {drawn.batch.tally}\n")
     return 0 if right else 1
 
 
