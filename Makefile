@@ -25,6 +25,7 @@ crash:
 	$(BIN)python -m tests.features.batch.crash fail fsync EIO
 	$(BIN)python -m tests.features.batch.crash fail write ENOSPC
 	$(BIN)python -m tests.features.batch.crash fail link,linkat EROFS
+	$(BIN)python -m tests.features.batch.raylet
 
 fix:
 	$(BIN)ruff check --fix .

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +13,9 @@ import typer
 
 from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import EVENTS, Report
-from pixart_cli.cli.batch_source import PromptSource
+from pixart_cli.cli.batch_source import PromptSource, format_of, parse_shard
 from pixart_cli.cli.consent import renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = (
     "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
-    "engine", "draft", "direct", "refine", "lora",
+    "engine", "address", "workers", "gpus_per_worker", "draft", "direct", "refine", "lora",
 )  # fmt: skip
 _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
 
@@ -49,6 +49,9 @@ def batch(
     sample: options.Sample = None,
     format: options.ListFormat = "auto",  # noqa: A002 -- the option's name
     engine: options.EngineName = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
     preset: options.Preset = None,
     res: options.Res = None,
     model: options.Model = None,
@@ -90,13 +93,10 @@ def batch(
       pixart batch prompts.txt --check
       pixart batch posters/failed.txt
       pixart batch prompts.txt -o posters/ --shard 1/4
+      pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
       shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
-    call = _call(context, options.refine_of(refine, draft=draft, direct=direct))
-    if check or call.values["dry_run"]:
-        call.show()
-    else:
-        call.draw(exclusive=exclusive, fail_fast=fail_fast, exact=exact)
+    _call(context, options.refine_of(refine, draft=draft, direct=direct)).do(context.params)
 
 
 def _call(context: typer.Context, refine: str | None) -> _Call:
@@ -105,40 +105,13 @@ def _call(context: typer.Context, refine: str | None) -> _Call:
     typed = {key: value for key, value in said.items() if key not in _OWN}
     typed |= {"lora": tuple(said["lora"] or ()) or None, "refine": refine}
     door, shard = door_of(context), parse_shard(said["shard"])
-    if said["engine"] != "local":
-        raise PixartError("usage", f"no engine is named {said['engine']!r}", "There is: local.")
+    engine = EngineWish.of(said)
     prompts = PromptSource(said["source"], format_of(said["format"]), said["sample"])
     from pixart_cli.features.batch.resolve import Resolver
 
     resolver = Resolver(typed, cwd=here())
     _set_up(door.printer, resolver.settings)
-    return _Call(door, resolver, prompts, typed, shard=shard)
-
-
-def format_of(text: str) -> Any:
-    """The format that was asked for.
-
-    Raises:
-        PixartError: "usage".
-    """
-    if text not in ("auto", "text", "csv", "jsonl"):
-        raise PixartError("usage", f"no list is written in {text!r}", "Expected auto, text, csv or jsonl.")
-    return text
-
-
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """(I, N) of "I/N"; (0, 1), which is all, for None.
-
-    Raises:
-        PixartError: "usage".
-    """
-    if text is None:
-        return 0, 1
-    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    if match is None or int(match[2]) == 0 or int(match[1]) > int(match[2]):
-        hint = "Write I/N, as 0/4 to 3/4 or 1/4 to 4/4."
-        raise PixartError("usage", f"--shard cannot be {text!r}", hint)
-    return int(match[1]), int(match[2])
+    return _Call(door, resolver, prompts, typed, shard=shard, engine=engine)
 
 
 def _set_up(printer: Printer, settings: Settings) -> None:
@@ -163,9 +136,10 @@ class _Call:
         typed: Mapping[str, Any],
         *,
         shard: tuple[int, int],
+        engine: EngineWish,
     ) -> None:
         self.door, self.printer, self.resolver, self.prompts = door, door.printer, resolver, prompts
-        self.typed, self.shard = typed, shard
+        self.typed, self.shard, self.engine = typed, shard, engine
         self.values = resolver.settings.values
 
     def _batch(self, report: Report | None = None, *, fail_fast: bool = False) -> Batch:
@@ -177,6 +151,13 @@ class _Call:
             source=self.prompts.path,
             on_tally=report.tallied if report else lambda _tally: None,
         )  # fmt: skip
+
+    def do(self, said: Mapping[str, Any]) -> None:
+        """What the options `said` ask for: a look at the list, or its pictures."""
+        if said["check"] or self.values["dry_run"]:
+            self.show()
+        else:
+            self.draw(exclusive=said["exclusive"], fail_fast=said["fail_fast"], exact=said["exact"])
 
     def show(self) -> None:
         """The pictures of the list, and how many they are."""
@@ -197,7 +178,7 @@ class _Call:
     def _planned(self, task: Task) -> dict[str, Any]:
         request = task.request
         return {
-            "path": str(as_typed(task.paths[0], self.values["output"])),
+            "path": str(self._named(task, task.paths[0])),
             "width": request.width,
             "height": request.height,
             "seed": request.seed,
@@ -216,17 +197,31 @@ class _Call:
         from pixart_cli.features.batch.occupancy import occupied
         from pixart_cli.features.generate import try_folders
 
-        report = Report(self.printer, self.values)
+        report = Report(self.printer, self.values, self._named)
         batch = self._batch(report, fail_fast=fail_fast)
         self._survey(batch)
         try_folders([self.resolver.folder / "x"])
+        self.resolver.store.check()
         with (
             occupied(self.resolver.folder, exclusive=exclusive),
             report.shown(batch.tally, self.prompts.name),
             self.door.watch.deferred(_STOPPING),
         ):
             self._run(batch, report, exact=exact)
-        report.finish(str(as_typed(batch.failures.path, self.values["output"])))
+        report.finish(str(as_typed(batch.failures.path, self._typed_folder)))
+
+    @property
+    def _typed_folder(self) -> str | None:
+        """The output, where that is on this machine's disks: names begin as it does."""
+        from pixart_cli.features.batch.store import FOLDERS
+
+        return self.values["output"] if self.resolver.store is FOLDERS else None
+
+    def _named(self, task: Task, path: Path) -> Path | str:
+        """What a picture is called: an URL in an object store."""
+        from pixart_cli.features.batch.store import FOLDERS
+
+        return as_typed(path, self.values["output"]) if task.store is FOLDERS else task.store.name(path)
 
     def _survey(self, batch: Batch) -> None:
         """Read the list to its end before anything is drawn, where it can be read twice."""
@@ -253,19 +248,18 @@ class _Call:
                 report.tell(event)
 
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
+        values = self.values
+        if self.engine.name == "ray":
+            return ray_engine(self.door, self.engine, self.resolver, pause=pause, together=not exact)
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
-            return renderer_for(self.door, model, plan, files, self.values, together=not exact)
+            return renderer_for(self.door, model, plan, files, values, together=not exact)
 
         return LocalEngine(
-            renderer_of,
-            self.resolver.plan_of,
-            force=self.values["force"],
-            on_progress=report.step,
-            pause=pause,
-            begin=batch.begin,
-        )
+            renderer_of, self.resolver.plan_of, force=values["force"], on_progress=report.step,
+            pause=pause, begin=batch.begin,
+        )  # fmt: skip
 
     def _jobs(self) -> Iterator[Any]:
         """The list's jobs; who sends it may take long, so meanwhile a signal is heeded at once."""

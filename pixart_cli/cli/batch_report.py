@@ -6,15 +6,16 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pixart_cli.cli.output import RESULT, Printer, as_typed, time_words
+from pixart_cli.cli.output import RESULT, Printer, time_words
 from pixart_cli.cli.progress import BatchBar
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressEvent
 
 if TYPE_CHECKING:
-    from pixart_cli.features.batch.engine import Published
+    from pixart_cli.features.batch.engine import Published, Task
     from pixart_cli.features.batch.run import Event, Tally
 
 EVENTS: Final = "pixart.batch/1"
@@ -49,10 +50,12 @@ class Rate:
 
 
 class Report:
-    """Tells of one batch. `values` are settings: output and progress count here."""
+    """Tells of one batch. `values` are settings: progress counts here; `named` says what a path is called."""
 
-    def __init__(self, printer: Printer, values: Mapping[str, Any]) -> None:
-        self._printer, self._output = printer, values["output"]
+    def __init__(
+        self, printer: Printer, values: Mapping[str, Any], named: Callable[[Task, Path], Path | str]
+    ) -> None:
+        self._printer, self._named = printer, named
         self._bar = BatchBar(printer, values["progress"])
         self._rate = Rate()
         self._images: list[dict[str, Any]] = []
@@ -101,7 +104,7 @@ class Report:
 
     def _published(self, event: Published) -> None:
         self._warn(event)
-        path = as_typed(event.path, self._output)
+        path = self._named(event.task, event.path)
         self._printer.event("image", **self._image(event, str(path)))
         if self._printer.as_json:
             self._images.append(self._image(event, str(path)))

@@ -1,12 +1,13 @@
-"""Where a batch's prompts come from: a list on the disk, or standard input."""
+"""Where a batch's prompts come from, a list on the disk or standard input, and which part of them."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.list_lines import as_list, open_list
@@ -95,3 +96,29 @@ class PromptSource:
         if self._stdin is None:
             self._stdin = as_list(sys.stdin.buffer)
         return self._stdin
+
+
+def format_of(text: str) -> Any:
+    """The format that was asked for.
+
+    Raises:
+        PixartError: "usage".
+    """
+    if text not in ("auto", "text", "csv", "jsonl"):
+        raise PixartError("usage", f"no list is written in {text!r}", "Expected auto, text, csv or jsonl.")
+    return text
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """(I, N) of "I/N"; (0, 1), which is all, for None.
+
+    Raises:
+        PixartError: "usage".
+    """
+    if text is None:
+        return 0, 1
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if match is None or int(match[2]) == 0 or int(match[1]) > int(match[2]):
+        hint = "Write I/N, as 0/4 to 3/4 or 1/4 to 4/4."
+        raise PixartError("usage", f"--shard cannot be {text!r}", hint)
+    return int(match[1]), int(match[2])

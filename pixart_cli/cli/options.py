@@ -158,5 +158,23 @@ ListFormat = Annotated[
     ),
 ]
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="local", help="What draws. [local]", show_default=False)
+    str,
+    typer.Option(
+        "--engine", metavar="local|ray", help="What draws: this process, or a Ray cluster. [local]",
+        show_default=False,
+    ),
+]  # fmt: skip
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="The Ray cluster. [$RAY_ADDRESS, or one of its own]"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="Processes that draw on Ray. [one a GPU or machine]"),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker", metavar="X", min=0, help="GPUs each takes, as 0.5; 0 for the processor. [1]"
+    ),
 ]

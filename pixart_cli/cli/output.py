@@ -33,7 +33,7 @@ class Printer:
         self._attached: dict[str, Any] = {}
         self._closed = False
 
-    def path(self, path: Path) -> None:
+    def path(self, path: Path | str) -> None:
         """One file that now exists; a line, or NUL-ended with `print0`. Nothing with `as_json`."""
         if self.as_json or self.as_events or sys.stdout is None:
             return
@@ -200,7 +200,7 @@ def _ascii(values: dict[str, Any], *, indent: int | None) -> bytes:
     return text.encode("ascii") + b"\n"
 
 
-def _name_bytes(path: Path) -> bytes:
+def _name_bytes(path: Path | str) -> bytes:
     """The exact name for a program, a harmless spelling of it for a terminal."""
     if is_terminal(sys.stdout):
         return plain(str(path)).encode(_encoding(sys.stdout), "backslashreplace")

@@ -36,6 +36,9 @@ _ROWS: Final = (
     ErrorKind("output-exists", 2, "a picture of that name exists and --force was not given"),
     ErrorKind("device-unavailable", 2, "the device asked for is not on this machine"),
     ErrorKind("not-in-this-build", 2, "the option is known but this release cannot do it yet"),
+    ErrorKind("extra-missing", 2, "the option needs an extra of pixart that is not installed"),
+    ErrorKind("cluster-unreachable", 2, "no Ray cluster answers at the address, or it refuses this machine"),
+    ErrorKind("cluster-too-small", 2, "no machine of the cluster has room for one worker"),
     ErrorKind("model-missing", 3, "weights are not on this machine, or not whole, and were not fetched"),
     ErrorKind("lora-missing", 3, "a LoRA is not on this machine, or not where it was named"),
     ErrorKind("init-image-missing", 3, "the picture that another starts from is not at hand"),
@@ -48,6 +51,9 @@ _ROWS: Final = (
     ErrorKind("metadata-missing", 4, "the picture does not say how it was made"),
     ErrorKind("metadata-invalid", 4, "the picture's own record is damaged or of a newer version"),
     ErrorKind("install-broken", 4, "a library or a file of the installation is missing or damaged"),
+    ErrorKind(
+        "fleet-mixed", 4, "workers of a cluster have other versions than this machine, or cannot begin"
+    ),
     ErrorKind("out-of-memory", 5, "memory ran out after every fallback of the plan"),
     ErrorKind("picture-invalid", 6, "the network produced NaN or a constant picture, twice"),
     ErrorKind("loss-invalid", 6, "training came to a loss or gradient that is no number"),

@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from pixart_cli import __version__
 from pixart_cli.core import infotext, xmp
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.init_image import Parent
-from pixart_cli.core.png import read_text
+from pixart_cli.core.png import read_head, read_text
 from pixart_cli.core.privacy import public_request, scrub
 from pixart_cli.core.request import GenerationRequest, fingerprint_of
 
@@ -183,14 +183,26 @@ def load(text: str, *, source: str) -> Record:
 def fingerprint_in(path: Path) -> str | None:
     """The fingerprint that the picture at `path` holds, if only that is kept too; else None."""
     try:
-        text = read_text(path).texts.get(KEY, "")
-        data = _object(text, str(path))
-        if data.keys() <= _STUB:
-            _check_schema(data.get("schema"), str(path))
-            return _fingerprint(data, str(path))
-        return load(text, source=str(path)).fingerprint
+        return _fingerprint_of(read_text(path).texts, str(path))
     except PixartError:
         return None
+
+
+def fingerprint_in_stream(file: BinaryIO, name: str) -> str | None:
+    """As :func:`fingerprint_in`, of a picture that is known to be whole; its pixels are not read."""
+    try:
+        return _fingerprint_of(read_head(file, name).texts, name)
+    except PixartError:
+        return None
+
+
+def _fingerprint_of(texts: Mapping[str, str], source: str) -> str:
+    text = texts.get(KEY, "")
+    data = _object(text, source)
+    if data.keys() <= _STUB:
+        _check_schema(data.get("schema"), source)
+        return _fingerprint(data, source)
+    return load(text, source=source).fingerprint
 
 
 def _fingerprint(data: Mapping[str, Any], source: str) -> str:

@@ -61,15 +61,21 @@ def read_text(path: Path) -> PngText:
         raise PixartError("disk", what, "Check the file and its permissions.") from error
 
 
+def read_head(file: BinaryIO, name: str) -> PngText:
+    """As :func:`read_text`, for a `file` that is known to be whole: nothing from the pixels on is read."""
+    return _Reader(file, name, to_pixels=True).read()
+
+
 def _invalid(name: str, what: str, hint: str = "The file is damaged; take the original.") -> PixartError:
     return PixartError("image-invalid", f"{name} {what}", hint)
 
 
 class _Reader:
-    """One walk over the chunks of `file`; `name` is for messages."""
+    """One walk over the chunks of `file`, or over those before its pixels; `name` is for messages."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, *, to_pixels: bool = False) -> None:
         self.file = file
+        self.to_pixels = to_pixels
         self.name = name
         self.texts: dict[str, str] = {}
         self.dpi: float | None = None
@@ -92,6 +98,8 @@ class _Reader:
         for _ in range(MAX_CHUNKS):
             kind, length = self._header()
             yield kind
+            if self.to_pixels and kind == b"IDAT":
+                return
             if kind in _TEXT_KINDS:
                 self._keep(kind, length)
             elif kind == b"pHYs" and length == 9:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pixart_cli.cli.app import run
-from pixart_cli.cli.batch import parse_shard
+from pixart_cli.cli.batch_source import parse_shard
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.occupancy import occupied
 
@@ -177,7 +177,7 @@ def test_pictures_that_would_not_be_found_again_are_refused(pixart, prompts):
 
 
 @pytest.mark.parametrize(
-    "args", [["--engine", "ray"], ["--format", "xml"], ["--json", "--json-stream"], ["--draft", "--direct"]]
+    "args", [["--engine", "dask"], ["--format", "xml"], ["--json", "--json-stream"], ["--draft", "--direct"]]
 )
 def test_what_is_not_there_is_a_usage_error(pixart, prompts, args):
     assert pixart("batch", "list.txt", *args).code == 2

@@ -32,7 +32,7 @@ def test_ten_pictures_at_the_same_instant_are_no_division_by_nothing():
 @pytest.mark.parametrize(("failed", "code"), [(1, 7), (0, 0)])
 def test_the_end_says_how_many(capfd, failed, code):
     tally = Tally(total=4, drawn=2, existing=1, failed=failed)
-    report = Report(Printer(), {"output": None, "progress": "plain"})
+    report = Report(Printer(), {"progress": "plain"}, lambda task, path: path)
     with report.shown(tally, "list.txt"):
         pass
     if code:

@@ -12,6 +12,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Job
+from pixart_cli.features.batch.store import FOLDERS, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Task:
         paths: where it may go, absolute: the first that is free, or that is its own already.
         metadata: how much it says of itself.
         files: by sha256, where the files lie that the request names.
+        store: what keeps it at one of `paths`.
     """
 
     job: Job
@@ -33,6 +35,16 @@ class Task:
     paths: tuple[Path, ...]
     metadata: Level
     files: Mapping[str, Path] = field(default_factory=dict)
+    store: Store = FOLDERS
+
+    @property
+    def existing(self) -> Path | None:
+        """Where the picture is, if it exists.
+
+        Raises:
+            PixartError: "disk" where a store gives no answer.
+        """
+        return self.store.find(self.paths, self.fingerprint, by_name=self.metadata == "none")
 
     @property
     def request(self) -> GenerationRequest:

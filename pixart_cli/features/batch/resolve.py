@@ -25,8 +25,10 @@ from pixart_cli.core.settings import (
 from pixart_cli.core.template import Naming
 from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
 from pixart_cli.diffusion.weights import installed_models, parameters_of
+from pixart_cli.features.batch.bucket import target_of
 from pixart_cli.features.batch.engine import Task
 from pixart_cli.features.batch.publishing import places
+from pixart_cli.features.batch.store import Store
 from pixart_cli.features.generate import gather, spec_of
 
 INDEX_DIGITS: Final = 6
@@ -42,6 +44,7 @@ class _Spoken:
     inputs: Inputs
     files: Mapping[str, Path]
     naming: Naming
+    store: Store
 
 
 class Resolver:
@@ -62,7 +65,8 @@ class Resolver:
         self._typed = {key: value for key, value in typed.items() if value is not None}
         self._cwd = cwd
         self.settings = lay_over(self._typed, cwd=cwd)
-        self.naming = _check_naming(Naming(self.settings.values["output"], cwd=cwd, digits=INDEX_DIGITS))
+        naming, self.store = self._naming(self.settings.values["output"])
+        self.naming = _check_naming(naming)
         self._installed = installed_models()
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
         self._plan = lru_cache(_REMEMBERED)(self._planned)
@@ -118,19 +122,24 @@ class Resolver:
             paths=places(path, fingerprint),
             metadata=values["metadata"],
             files=spoken.files,
+            store=spoken.store,
         )
 
     def _speak(self, options: tuple[tuple[str, Any], ...]) -> _Spoken:
         own = dict(options)
         settings = lay_over({**self._typed, **own}, cwd=self._cwd)
-        naming = self.naming
+        naming, store = self.naming, self.store
         if settings.values["output"] != self.settings.values["output"]:
-            naming = Naming(settings.values["output"], cwd=self._cwd, digits=INDEX_DIGITS)
+            naming, store = self._naming(settings.values["output"])
         if settings.values["metadata"] == "none":
             _check_known_by_name(settings.values["output"])
         inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
-        return _Spoken(settings, sample.model, inputs, files, naming)
+        return _Spoken(settings, sample.model, inputs, files, naming, store)
+
+    def _naming(self, output: str | None) -> tuple[Naming, Store]:
+        target = target_of(output, self._cwd)
+        return Naming(target.output, cwd=target.folder, digits=INDEX_DIGITS), target.store
 
     def plan_of(self, task: Task) -> MemoryPlan:
         """How this machine draws `task`.

@@ -15,7 +15,6 @@ from pixart_cli.core.unfinished import sweep
 from pixart_cli.features.batch.attempts import Attempts
 from pixart_cli.features.batch.engine import Engine, Failed, Outcome, Published, Task
 from pixart_cli.features.batch.failures import Failures, is_failures, whole
-from pixart_cli.features.batch.publishing import find
 from pixart_cli.features.batch.records import Records
 from pixart_cli.features.batch.resolve import Resolver, in_shard
 
@@ -174,7 +173,7 @@ class Batch:
         for task in self._all(entries):
             if self._is_recent(task.fingerprint):
                 self._count(existing=True)
-            elif not self._force and _exists(task):
+            elif not self._force and task.existing:
                 self._settle(task)
                 self._count(existing=True)
             elif self._attempts is not None and (error := self._attempts.refuse(task.fingerprint)):
@@ -216,10 +215,6 @@ class Batch:
             PixartError: for a wrong line.
         """
         return self._all(entries)
-
-
-def _exists(task: Task) -> bool:
-    return find(task.paths, task.fingerprint, by_name=task.metadata == "none") is not None
 
 
 def _named(stem: str, shard: Shard, suffix: str) -> str:

@@ -10,24 +10,36 @@ from pathlib import Path
 from typing import Final
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.publish import publish
 from pixart_cli.core.rendering import Rendering
 from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
-from pixart_cli.features.batch.publishing import find, publish_picture
 from pixart_cli.features.generate import png_of
 
 _WRITERS: Final = min(4, os.cpu_count() or 1)
 _WAITING: Final = 2 * _WRITERS  # pictures that are drawn and not yet written
 
 
+class Overwriting:
+    """Which place a picture takes with `force`: its own, or the first that this run gave to no other."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def place(self, task: Task) -> Path:
+        """The place of `task`, taken from now on."""
+        path = task.existing or next(
+            (path for path in task.paths if str(path) not in self._taken), task.paths[-1]
+        )
+        self._taken.add(str(path))
+        return path
+
+
 class Writers:
     """Threads that make PNG files of pictures and publish them while the next are drawn."""
 
     def __init__(self, *, force: bool) -> None:
-        self._force = force
+        self._overwriting = Overwriting() if force else None
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="pixart-writer")
         self._waiting: deque[tuple[Task, Future[Outcome]]] = deque()
-        self._taken: set[str] = set()
 
     def __enter__(self) -> Writers:
         return self
@@ -41,7 +53,7 @@ class Writers:
         Raises:
             PixartError: "disk", which is no single picture's fault.
         """
-        over = self._place_to_overwrite(task) if self._force else None
+        over = self._overwriting.place(task) if self._overwriting else None
         self._waiting.append((task, self._pool.submit(_publish, task, rendering, over)))
         while self._waiting and (len(self._waiting) > _WAITING or self._waiting[0][1].done()):
             yield self._next()
@@ -65,23 +77,16 @@ class Writers:
                 raise error from failure
             return Failed(task=task, error=error)
 
-    def _place_to_overwrite(self, task: Task) -> Path:
-        """Its own place, or the first that this run has given to no other picture."""
-        own = find(task.paths, task.fingerprint, by_name=task.metadata == "none")
-        path = own or next((path for path in task.paths if str(path) not in self._taken), task.paths[-1])
-        self._taken.add(str(path))
-        return path
-
 
 def _publish(task: Task, rendering: Rendering, over: Path | None) -> Outcome:
     data = png_of(rendering, task.job, task.metadata)
     by_another = False
     if over is None:
         by_name = task.metadata == "none"
-        path, by_another = publish_picture(data, task.paths, task.fingerprint, by_name=by_name)
+        path, by_another = task.store.publish(data, task.paths, task.fingerprint, by_name=by_name)
     else:
         path = over
-        publish(data, path, force=True)
+        task.store.replace(data, path)
     return Published(
         task=task, path=path, provenance=rendering.provenance, seconds=rendering.seconds,
         warnings=rendering.warnings, by_another=by_another,

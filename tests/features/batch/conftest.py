@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pixart_cli.features.batch.resolve import Resolver
 from pixart_cli.features.batch.run import Batch
 from tests.conftest import StandIn
 
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"res": "64x48", "output": "out/"}
 
 
@@ -107,3 +109,22 @@ def engine_of(renderers, **options):
 
 def tasks_of(resolver, *entries):
     return iter([task for n, each in enumerate(entries) for task in resolver.tasks(each, n)])
+
+
+@pytest.fixture(scope="session")
+def one_ray():
+    """A small Ray for all tests of a process."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        kept = signal.getsignal(signal.SIGTERM)
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
+            log_to_driver=False, logging_level="CRITICAL", namespace="pixart",
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, kept)
+    yield
+    ray.shutdown()

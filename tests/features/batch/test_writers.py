@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.features.batch import writers
+from pixart_cli.features.batch import store, writers
 from pixart_cli.features.batch.engine import Failed
 from pixart_cli.features.batch.writers import as_error
 from tests.conftest import StandIn
@@ -46,7 +46,7 @@ def test_a_full_disk_ends_it_and_is_no_failure_of_a_picture(resolver, monkeypatc
     def full(*args, **kwargs):
         raise PixartError("disk", "cannot write: no space left on device")
 
-    monkeypatch.setattr(writers, "publish_picture", full)
+    monkeypatch.setattr(store, "publish_picture", full)
     outcomes = []
     tasks = tasks_of(resolver, *(entry(str(n)) for n in range(50)))
     with pytest.raises(PixartError, match="no space left"):

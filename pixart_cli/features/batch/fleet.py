@@ -1,0 +1,188 @@
+"""The workers of a cluster: begun, asked who they are, rested after a death, and given up."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.features.batch.cluster import Size
+from pixart_cli.features.batch.leases import WINDOW, Lease
+from pixart_cli.features.batch.painter import Orders, Painter, versions
+
+_CONTROL: Final = "control"  # the group of calls that do not wait for the one that paints
+_NEVER_BEGAN: Final = "creation task"  # what Ray says of an actor whose first line failed: it does not retry
+_LONGEST_REST: Final = 30.0
+_TRIES: Final = 6  # to hear from a worker that died, with rests between
+_PATIENCE: Final = 60.0
+
+
+class Worker:
+    """One actor, and the leases it has: the first is being drawn, each with the stream of its replies."""
+
+    def __init__(self, actor: Any, name: str) -> None:
+        self.actor, self.name = actor, name
+        self.leases = deque[tuple[Lease, Any]]()
+        self.hello: Any = None
+        self.is_up = False
+        self.silent = 0
+        self.rests_until = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may get another lease."""
+        return self.is_up and len(self.leases) < WINDOW
+
+    def lend(self, lease: Lease) -> None:
+        """Send it the pictures of `lease`."""
+        stream = self.actor.paint.options(num_returns="streaming").remote(lease.tasks)
+        self.leases.append((lease, stream))
+
+    def greet(self) -> None:
+        """Ask who it is; it may have to be started for that."""
+        self.hello = self.actor.ready.options(concurrency_group=_CONTROL).remote()
+
+    def stop(self) -> None:
+        """Have it leave after its step."""
+        self.actor.stop.options(concurrency_group=_CONTROL).remote()
+
+
+class Fleet:
+    """All workers.
+
+    Args:
+        ray: the module, connected.
+        size: how many, and what each takes.
+        orders: how they draw.
+        say: told what a person should know of them.
+        painter: what runs in each.
+
+    Attributes:
+        workers: those that were not given up.
+        lost: why the last one was given up.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        size: Size,
+        orders: Orders,
+        say: Callable[[str], None],
+        painter: type[Painter] = Painter,
+    ) -> None:
+        self._ray, self._say, self._wanted = ray, say, size.workers
+        self._versions = versions()
+        make = ray.remote(
+            max_restarts=-1, max_task_retries=0, concurrency_groups={_CONTROL: 1},
+            num_cpus=size.cpus, num_gpus=size.gpus, scheduling_strategy="SPREAD",
+        )(painter)  # fmt: skip
+        self.workers = [Worker(make.remote(orders), f"worker {n + 1}") for n in range(size.workers)]
+        self.lost: PixartError | None = None
+        self._complains_at = time.monotonic() + _PATIENCE
+        for worker in self.workers:
+            worker.greet()
+
+    def wait(self, seconds: float) -> list[Worker]:
+        """The workers that have something to say, as soon as one has, or after so long."""
+        self._wake()
+        waiting: dict[Any, Worker] = {}
+        for worker in self.workers:
+            waiting |= {stream: worker for _, stream in worker.leases}
+            if worker.hello is not None:
+                waiting[worker.hello] = worker
+        if not waiting:
+            time.sleep(min(seconds, 0.1))
+            return []
+        ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=seconds)
+        for reference in ready:
+            if reference == waiting[reference].hello:
+                self._meet(waiting[reference])
+        return [waiting[reference] for reference in ready]
+
+    def _wake(self) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            if not worker.is_up and worker.hello is None and now >= worker.rests_until:
+                worker.greet()
+        if now > self._complains_at:
+            self._complains_at = float("inf")
+            waiting = sum(not worker.is_up and not worker.silent for worker in self.workers)
+            if waiting:
+                what = f"{waiting} of {self._wanted} workers have found no room yet, and join when they do"
+                self._say(what)
+
+    def _meet(self, worker: Worker) -> None:
+        """Hear who a worker is, and refuse it where it would draw otherwise than the others."""
+        hello, worker.hello = worker.hello, None
+        try:
+            host, found = self._ray.get(hello)
+        except self._ray.exceptions.RayActorError as error:
+            if _NEVER_BEGAN in str(error):
+                self._refuse_start(worker, error)
+            else:
+                self.rest(worker, str(error))
+            return
+        except self._ray.exceptions.RayError as error:
+            self._refuse_start(worker, error)
+            return
+        worker.name = f"{worker.name} on {host}" if " on " not in worker.name else worker.name
+        other = [f"{key} {found.get(key)} and not {own}" for key, own in self._versions.items()
+                 if found.get(key) != own]  # fmt: skip
+        if other:
+            hint = "Install the same versions on every machine of the cluster."
+            what = f"{worker.name} has {', '.join(other)}"
+            self.give_up(worker, PixartError("fleet-mixed", what, hint))
+            return
+        worker.is_up = True
+
+    def _refuse_start(self, worker: Worker, error: BaseException) -> None:
+        hint = "Install the same pixart on every machine of the cluster: pip install 'pixart-cli[ray]'"
+        what = f"{worker.name} cannot begin: {_last_line(error)}"
+        self.give_up(worker, PixartError("fleet-mixed", what, hint))
+
+    def rest(self, worker: Worker, reason: str) -> None:
+        """A worker died: its successor is asked after a rest, a longer one every time."""
+        worker.is_up, worker.hello = False, None
+        worker.leases.clear()
+        worker.silent += 1
+        worker.rests_until = time.monotonic() + min(2.0 ** (worker.silent - 1), _LONGEST_REST)
+        if worker.silent >= _TRIES:
+            what = f"{worker.name} does not come back: {reason.strip().splitlines()[0][:200]}"
+            self.give_up(worker, PixartError("process-lost", what, "See its log: ray logs."))
+
+    def give_up(self, worker: Worker, error: PixartError) -> None:
+        """Do without a worker from now on."""
+        self._say(f"{error.message}; going on without it")
+        self.lost = error
+        self.workers.remove(worker)
+        self._ray.kill(worker.actor, no_restart=True)
+
+    def replies(self, worker: Worker) -> Iterator[tuple[Lease, Any]]:
+        """What has come from a worker, with the lease it is about; None at a lease's end.
+
+        Raises:
+            RayError: when it died, or its code failed.
+        """
+        for lease, stream in list(worker.leases):
+            ready, _ = self._ray.wait([stream], num_returns=1, timeout=0)
+            if not ready:
+                return
+            try:
+                reply = self._ray.get(next(stream))
+            except StopIteration:
+                worker.leases.remove((lease, stream))
+                reply = None
+            worker.silent = 0
+            yield lease, reply
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            self._ray.kill(worker.actor, no_restart=True)
+        self.workers = []
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

@@ -1,0 +1,135 @@
+"""What workers of a cluster draw with in tests: stand-ins that die. Importable there, so no fixtures here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pixart_cli.features.batch.cluster import Wish
+from pixart_cli.features.batch.engine import Failed
+from pixart_cli.features.batch.painter import Orders, Painter
+from pixart_cli.features.batch.ray_engine import RayEngine
+from pixart_cli.features.batch.resolve import Resolver
+from pixart_cli.features.batch.run import Batch
+from pixart_cli.features.batch.store import FOLDERS, Folders
+from tests.conftest import StandIn
+from tests.features.batch.conftest import SMALL
+
+
+def _first(marker: Path) -> bool:
+    """Whether nobody was here before."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """Gives stand-ins that note in `folder` what they draw, and die at "poison", and once at "mortal"."""
+
+    folder: Path
+
+    def __call__(self, model, plan):
+        return _Mortal(self.folder)
+
+
+class _Mortal(StandIn):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def render(self, requests, *, on_progress):
+        for request in requests:
+            with (self.folder / "begun").open("a") as file:
+                file.write(request.prompt + "\n")
+            if "slow" in request.prompt:
+                time.sleep(0.3)
+            if "poison" in request.prompt or (
+                "mortal" in request.prompt and _first(self.folder / "died-before")
+            ):
+                die()
+            if "broken" in request.prompt:
+                raise ValueError("it is broken")
+            yield from super().render([request], on_progress=on_progress)
+
+
+@dataclass(frozen=True)
+class DyingFolders(Folders):
+    """Dies once, just after a picture was published and before anybody was told."""
+
+    folder: Path
+
+    def publish(self, data, paths, fingerprint, *, by_name=False):
+        published = super().publish(data, paths, fingerprint, by_name=by_name)
+        if "ghost" in paths[0].name and _first(self.folder / "died-after"):
+            die()
+        return published
+
+
+class OldPainter(Painter):
+    """All of these are of another version."""
+
+    def ready(self):
+        host, found = super().ready()
+        return host, found | {"diffusers": "0.1"}
+
+
+class OneOldPainter(Painter):
+    """One of these is of another version: the one that is there first."""
+
+    def ready(self):
+        host, found = super().ready()
+        first = _first(self._orders.renderers.folder / "old")
+        return host, found | ({"diffusers": "0.1"} if first else {})
+
+
+class UselessPainter(Painter):
+    """Cannot even begin."""
+
+    def __init__(self, orders):
+        raise OSError("no such library")
+
+
+class _Into(Resolver):
+    """Has `store` keep all pictures."""
+
+    def __init__(self, store, folder: Path) -> None:
+        super().__init__(SMALL, cwd=folder)
+        self.kept_by = store
+
+    def tasks(self, entry, index):
+        return [replace(task, store=self.kept_by) for task in super().tasks(entry, index)]
+
+
+class DrawnOnRay:
+    """One run of a batch on Ray, in a folder."""
+
+    def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, force=False):
+        resolver = _Into(store, folder)
+        self.batch = Batch(resolver, typed=SMALL, force=force)
+        self.said: list[str] = []
+        self.events: list[object] = []
+        orders = Orders(
+            device="cpu", memory="auto", cache_bytes=0, together=False, force=force,
+            renderers=Renderers(folder),
+        )  # fmt: skip
+        engine = RayEngine(
+            Wish(workers=2, gpus_per_worker=0), orders, pause=lambda: pause and pause(self.events),
+            say=self.said.append, painter=painter,
+        )  # fmt: skip
+        self.events = []
+        for event in self.batch.run(jobs, engine):
+            self.events.append(event)
+
+    @property
+    def failed(self):
+        return [each for each in self.events if isinstance(each, Failed)]

@@ -1,0 +1,73 @@
+"""How large a fleet is, and what is said where there can be none. No Ray is started here."""
+
+import importlib.util
+import socket
+
+import pytest
+
+from pixart_cli.core.errors import PixartError
+from pixart_cli.features.batch import cluster
+from pixart_cli.features.batch.cluster import Size, Wish, size_of
+
+
+def nodes(*resources, alive=True):
+    return [{"Alive": alive, "Resources": each} for each in resources]
+
+
+GPUS = nodes({"CPU": 32, "GPU": 4}, {"CPU": 64, "GPU": 8}, {"CPU": 8})
+
+
+@pytest.mark.parametrize(
+    ("wish", "where", "on_cpu", "expected"),
+    [
+        (Wish(), GPUS, False, Size(workers=12, cpus=1, gpus=1.0)),
+        (Wish(gpus_per_worker=0.5), GPUS, False, Size(workers=24, cpus=1, gpus=0.5)),
+        (Wish(workers=3), GPUS, False, Size(workers=3, cpus=1, gpus=1.0)),
+        (Wish(gpus_per_worker=3), GPUS, False, Size(workers=3, cpus=1, gpus=3)),
+        (Wish(), GPUS, True, Size(workers=3, cpus=8, gpus=0.0)),
+        (Wish(workers=6), GPUS, True, Size(workers=6, cpus=4, gpus=0.0)),
+        (Wish(), nodes({"CPU": 2}), False, Size(workers=1, cpus=2, gpus=0.0)),
+        (Wish(workers=2), nodes({"CPU": 2}), False, Size(workers=2, cpus=1, gpus=0.0)),
+        (
+            Wish(),
+            nodes({"CPU": 2}) + nodes({"CPU": 9}, alive=False),
+            False,
+            Size(workers=1, cpus=2, gpus=0.0),
+        ),
+    ],
+)
+def test_a_worker_gets_a_gpu_or_a_machine(wish, where, on_cpu, expected):
+    assert size_of(wish, where, on_cpu=on_cpu) == expected
+
+
+@pytest.mark.parametrize("gpus", [1, 9])
+def test_a_cluster_without_room_for_one_worker_says_what_is_missing(gpus):
+    where = nodes({"CPU": 2}) if gpus == 1 else GPUS
+    with pytest.raises(
+        PixartError, match=f"needs {gpus} GPUs: the most is {0 if gpus == 1 else 8}"
+    ) as raised:
+        size_of(Wish(gpus_per_worker=gpus), where, on_cpu=False)
+    assert raised.value.code == "cluster-too-small"
+
+
+def test_without_ray_the_install_line_is_given(monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with pytest.raises(PixartError) as raised:
+        cluster.check_installed()
+    assert (raised.value.exit_code, "pip install 'pixart-cli[ray]'" in raised.value.hint) == (2, True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pixart-cli[ray])")
+def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(PixartError, match="refused") as raised, cluster.connected(Wish(address=address)):
+        pass
+    assert (raised.value.code, address in raised.value.message) == ("cluster-unreachable", True)
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:port", ":1"])
+def test_an_address_is_a_host_and_a_port(address):
+    with pytest.raises(PixartError, match="--address cannot be"):
+        cluster._check_reachable(address)

@@ -1,0 +1,77 @@
+"""What a worker does with a lease, without the cluster around it."""
+
+import pickle
+
+import pytest
+
+from pixart_cli import __version__
+from pixart_cli.features.batch import painter
+from pixart_cli.features.batch.painter import Orders, Painter, versions
+from tests.conftest import StandIn
+from tests.features.batch.conftest import Moody, entry, failing, tasks_of
+
+ENTRIES = [entry(f"sun {n}", n) for n in range(4)]
+
+
+def painter_of(renderer, **orders):
+    values = {"device": "cpu", "memory": "auto", "cache_bytes": 0, "together": False, "force": False}
+    return Painter(Orders(renderers=lambda model, plan: renderer, **(values | orders)))
+
+
+def test_a_reply_a_picture_and_no_pixels_in_any(resolver):
+    tasks = list(tasks_of(resolver, *ENTRIES))
+    replies = list(painter_of(StandIn()).paint(tasks))
+    assert sorted(reply.place for reply in replies) == [0, 1, 2, 3]
+    assert all(reply.path.exists() and reply.provenance["device"] == "cpu" for reply in replies)
+    assert max(len(pickle.dumps(reply)) for reply in replies) < 1000
+
+
+def test_a_task_travels_whole(resolver):
+    tasks = list(tasks_of(resolver, *ENTRIES))
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
+
+
+def test_a_bad_picture_is_its_own_and_bad_weights_are_all(resolver):
+    tasks = list(tasks_of(resolver, *ENTRIES[:2], entry("poison")))
+    replies = list(painter_of(Moody()).paint(tasks))
+    assert [(reply.place, reply.error[0]) for reply in replies if reply.error] == [(2, "bug")]
+    *_, last = painter_of(Moody(failing("weights-invalid"))).paint(list(tasks_of(resolver, entry("gall"))))
+    assert (last.place, last.error) == (None, ("weights-invalid", "it failed", ""))
+
+
+def test_one_load_serves_all_leases(resolver):
+    loads = []
+    worker = painter_of(StandIn())
+    worker._engine._renderer_of = lambda *_: loads.append(1) or StandIn()
+    for each in ENTRIES:
+        list(worker.paint(list(tasks_of(resolver, each))))
+    assert loads == [1]
+
+
+def test_stopped_it_leaves_and_blames_nobody(resolver):
+    worker = painter_of(Moody())
+    replies = worker.paint(list(tasks_of(resolver, *ENTRIES)))
+    worker.stop()
+    assert [reply.error for reply in replies if reply.error] == []
+
+
+def test_what_a_build_adds_is_no_other_version(monkeypatch):
+    monkeypatch.setattr(painter, "version", lambda name: {"torch": "2.6.0+cu128"}.get(name, "0.42.0"))
+    assert versions() == {"pixart": __version__, "torch": "2.6.0", "diffusers": "0.42.0"}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_device_that_is_lost_ends_the_process(monkeypatch, lost):
+    import torch
+
+    def synchronize():
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    ended = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(painter.os, "_exit", ended.append)
+    painter._leave_if_device_is_lost()
+    assert ended == ([1] if lost else [])

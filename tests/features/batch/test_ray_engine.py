@@ -1,0 +1,148 @@
+"""A batch on a real Ray: the same bytes as one process gives, whatever dies on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.features.batch.conftest import Runs, entry
+from tests.features.batch.mortal import DrawnOnRay, DyingFolders
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
+ROOT = Path(__file__).resolve().parents[3]
+# One Ray for all, and so one process of pytest-xdist.
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    """All that lies there, but for what tells of the batch."""
+    own = ("records.jsonl", "failed.txt")
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in own}
+
+
+def pictures_in(folder: Path) -> dict[str, bytes]:
+    """All that has a picture's name: who was killed leaves unfinished files under other names."""
+    return {name: data for name, data in bytes_in(folder).items() if name.endswith(".png")}
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """What one process draws of a list."""
+
+    def draw(jobs):
+        (tmp_path / "alone").mkdir()
+        monkeypatch.chdir(tmp_path / "alone")
+        runs = Runs(tmp_path / "alone")
+        list(runs.events(jobs))
+        monkeypatch.chdir(tmp_path)
+        return bytes_in(tmp_path / "alone" / "out")
+
+    return draw
+
+
+JOBS = [entry(f"sun {n}", n) for n in range(20)]
+
+
+def test_two_workers_draw_what_one_process_draws(one_ray, tmp_path, alone):
+    expected = alone(JOBS)
+    drawn = DrawnOnRay(tmp_path, JOBS)
+    assert bytes_in(tmp_path / "out") == expected
+    assert (len(expected), drawn.batch.tally.drawn, drawn.said) == (20, 20, [])
+    assert sorted((tmp_path / "begun").read_text().split("\n")[:-1]) == sorted(job.prompt for job in JOBS)
+    again = DrawnOnRay(tmp_path, JOBS)
+    assert (again.batch.tally.drawn, again.batch.tally.existing) == (0, 20)
+
+
+def test_workers_that_die_before_and_after_publishing_lose_nothing(one_ray, tmp_path, alone):
+    jobs = [*JOBS[:7], entry("mortal"), *JOBS[7:12], entry("ghost")]
+    expected = alone(jobs)
+    drawn = DrawnOnRay(tmp_path, jobs, store=DyingFolders(tmp_path))
+    assert (tmp_path / "died-before").exists()
+    assert (tmp_path / "died-after").exists()
+    assert pictures_in(tmp_path / "out") == expected
+    assert (drawn.batch.tally.done, drawn.failed) == (14, [])
+    assert drawn.batch.tally.existing >= 1  # found, and not drawn a second time
+    begun = (tmp_path / "begun").read_text().split("\n")
+    assert (begun.count("mortal"), begun.count("ghost")) == (2, 1)
+
+
+def test_poison_is_tried_three_times_and_the_others_are_drawn(one_ray, tmp_path, capfd):
+    drawn = DrawnOnRay(tmp_path, [*JOBS[:3], entry("poison"), entry("broken"), *JOBS[3:6]])
+    assert {each.task.request.prompt: each.error.code for each in drawn.failed} == {
+        "poison": "process-killed",
+        "broken": "bug",
+    }
+    assert (tmp_path / "begun").read_text().split("\n").count("poison") == 3
+    assert drawn.batch.tally.drawn == 6
+    text = (tmp_path / "out" / "failed.txt").read_text()
+    assert "3 workers died while they drew this picture" in text
+    assert "it is broken" in text
+    assert capfd.readouterr().out == ""  # what Ray says of deaths is no name of a picture
+
+
+def test_leaving_keeps_what_was_drawn(one_ray, tmp_path):
+    jobs = [entry(f"slow {n}", n) for n in range(30)]
+
+    def pause(events):
+        if events:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DrawnOnRay(tmp_path, jobs, pause=pause)
+    there = list((tmp_path / "out").glob("*.png"))
+    lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
+    assert 1 <= len(there) == len(lines) < 30
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pixart_cli.cli.app import run
+from tests.features.batch.mortal import Renderers
+sys.exit(run(sys.argv[1:], renderers=Renderers(Path.cwd())))
+"""
+
+
+def is_agent(process: psutil.Process) -> bool:
+    """Whether it is one of Ray's two small agents, which look for their parent for a minute and then go."""
+    try:
+        return "Agent" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end(processes) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_a_killed_driver_leaves_no_process_and_loses_nothing(one_ray, tmp_path, alone):
+    jobs = [entry(f"slow {n}", n) for n in range(12)]
+    (tmp_path / "list.txt").write_text("".join(f"{job.prompt}\n" for job in jobs))
+    words = ["batch", "list.txt", "-o", "out/", "-r", "64x48", "--engine", "ray", "--workers", "1"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words], cwd=tmp_path, env=environ,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert driver.stdout.readline().startswith(b"out/slow-")
+        own = psutil.Process(driver.pid).children(recursive=True)
+    finally:
+        driver.kill()
+        driver.communicate()
+    assert own
+    _, left = psutil.wait_procs([each for each in own if not is_agent(each)], timeout=30)
+    end([each for each in own if is_agent(each)])
+    assert left == []
+    drawn = DrawnOnRay(tmp_path, jobs)
+    assert drawn.batch.tally.existing >= 1
+    assert drawn.batch.tally.done == 12
+    assert pictures_in(tmp_path / "out") == alone(jobs)
