@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.refine import agreement, questions
+from benchmarks.refine import agreement, found, questions
 from pixart_cli.core.catalog import BUILT_IN, get_model
 from pixart_cli.diffusion import schedulers, text
 from pixart_cli.diffusion.decode import decode

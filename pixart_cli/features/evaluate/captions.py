@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -42,9 +42,9 @@ class Posters:
 class Captions(Posters):
     """Prompts as training has them, of scenes with a combination that training never showed."""
 
-    name: ClassVar = "captions"
-    definition: ClassVar = "captions-1"
-    rows: ClassVar[Collection[str]] = ()
+    name: ClassVar[str] = "captions"
+    definition: ClassVar[str] = "captions-1"
+    rows: ClassVar[Sequence[str]] = ()
 
     def questions(self, count: int, seed: int) -> list[Question[Poster]]:
         """The first `count` questions of `seed`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import read_record
+from pixart_cli.core.privacy import public_request
 from pixart_cli.core.publish import publish
 from pixart_cli.core.request import GenerationRequest
 
@@ -53,7 +54,7 @@ class RunFolder:
 
         path = self.picture_path(number)
         try:
-            if read_record(path).request != request:
+            if read_record(path).request != public_request(request):
                 return None
             with Image.open(path) as picture:
                 return picture.convert("RGB")

@@ -6,9 +6,10 @@ that its question asks for is there. Things, words and the judge are those of `d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, is_held_out, sample_scene
 from pixart_cli.features.evaluate.captions import SIZES, Poster, Posters
@@ -26,9 +27,9 @@ _COLOURED: Final = ("counting", "colors", "position", "color_attr")  # kinds who
 class Mini(Posters):
     """The six kinds in turn, each in landscapes and in free shapes, none in the same words twice."""
 
-    name: ClassVar = "mini"
-    definition: ClassVar = "mini-1"
-    rows: ClassVar = KINDS
+    name: ClassVar[str] = "mini"
+    definition: ClassVar[str] = "mini-1"
+    rows: ClassVar[Sequence[str]] = KINDS
 
     def questions(self, count: int, seed: int) -> list[Question[Poster]]:
         """The first `count` questions of `seed`."""
@@ -125,7 +126,7 @@ def _of_one(kind: str, group: Group, role: str) -> frozenset[str] | None:
 
 def _only(scene: Landscape, roles: tuple[str, ...]) -> Landscape:
     """`scene` by no special time, with nothing in it but `roles`."""
-    gone = {role: None for role in ROLES if role not in roles}
+    gone: dict[str, Any] = {role: None for role in ROLES if role not in roles}
     return replace(scene, time=None, **gone)
 
 
@@ -140,6 +141,7 @@ def unsaid_inks_open(poster: Poster) -> Scene:
         groups = tuple(opened(group, f"shape{i}") for i, group in enumerate(scene.groups))
         return replace(scene, groups=groups)
     if isinstance(scene, Landscape):
-        groups_of = {role: getattr(scene, role) for role in ROLES}
-        return replace(scene, **{role: g and opened(g, role) for role, g in groups_of.items()})
+        there: dict[str, Any] = {role: getattr(scene, role) for role in ROLES}
+        there = {role: group and opened(group, role) for role, group in there.items()}
+        return replace(scene, **there)
     return scene

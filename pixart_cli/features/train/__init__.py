@@ -1,1 +1,1 @@
-"""Training: the built-in model's pictures, captions, recipe and measurement."""
+"""Training the built-in model: networks, recipe, loop."""

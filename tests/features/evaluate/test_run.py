@@ -5,6 +5,7 @@ import pytest
 from pixart_cli.features.evaluate.mini import Mini
 from pixart_cli.features.evaluate.run import answers, plan_evaluation, table_of
 from tests.conftest import StandIn
+from tests.toy_model import build_toy_model
 
 
 def ask(stand_in, folder, count=3, seed=1):
@@ -26,6 +27,14 @@ def test_what_was_drawn_is_kept_and_only_the_rest_drawn(tmp_path) -> None:
     assert [request.prompt for request in mended.drawn] == [
         ask(StandIn(), None, count=4)[0].questions[i].prompt for i in (1, 3)
     ]
+
+
+def test_a_model_in_a_folder_is_gone_on_with_though_pictures_do_not_say_where_it_lies(tmp_path) -> None:
+    model = str(build_toy_model(tmp_path / "model"))
+    for kept in (False, True):
+        plan = plan_evaluation(Mini(), model, count=1, seed=1, device="cpu")
+        (answer,) = answers(plan, StandIn, tmp_path / "run", on_progress=lambda _event: None)
+        assert answer.kept == kept
 
 
 def test_the_table_has_a_ceiling_and_a_floor() -> None:
