@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixart_cli.core import paths
+from pixart_cli.core.catalog import get_model
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import SCHEDULERS
 from pixart_cli.core.init_image import Parent
 from pixart_cli.core.lora import Recorded, read_recorded
 from pixart_cli.core.metadata import Record
+from pixart_cli.core.peers import schedulers_of
 from pixart_cli.core.prompt_list import read_jobs
 from pixart_cli.core.prompt_writer import write_job
 from pixart_cli.core.recorded_job import options_of, options_of_settings, size_text
@@ -39,7 +40,7 @@ REQUESTS = st.builds(
     height=st.integers(1000, 2000),
     num_inference_steps=st.integers(1, 1000),
     guidance_scale=st.floats(0, 100),
-    scheduler=st.sampled_from(SCHEDULERS),
+    scheduler=st.sampled_from(schedulers_of(get_model("mini"))),
     seed=st.integers(0, 2**63 - 1),
     refine=st.sampled_from(["off", "auto", "direct", "3", "0.75"]),
     lora=st.sampled_from(["", f"{A}:0.5", f"{A}:1.0+{B}:-1e-05"]),
