@@ -15,7 +15,6 @@ from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import EVENTS, Report
-from pixart_cli.cli.batch_source import PromptSource, format_of, parse_shard
 from pixart_cli.cli.consent import renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed
@@ -25,6 +24,7 @@ from pixart_cli.core.paths import here
 from pixart_cli.core.settings import Settings
 
 if TYPE_CHECKING:
+    from pixart_cli.cli.batch_source import PromptSource
     from pixart_cli.core.rendering import Renderer
     from pixart_cli.features.batch.engine import Engine, Task
     from pixart_cli.features.batch.resolve import Resolver
@@ -101,6 +101,8 @@ def batch(
 
 def _call(context: typer.Context, refine: str | None) -> _Call:
     """What the command line says, checked."""
+    from pixart_cli.cli.batch_source import PromptSource, format_of, parse_shard
+
     said = context.params
     typed = {key: value for key, value in said.items() if key not in _OWN}
     typed |= {"lora": tuple(said["lora"] or ()) or None, "refine": refine}
