@@ -94,8 +94,11 @@ def plan_jobs(settings: Settings, prompts: Sequence[str], *, cwd: Path) -> Order
         spec=spec,
         bin=choose_bin(*size, spec.native),
         plan=_of_one(
-            dataclasses.replace(
-                plan_for(spec, request, device=values["device"], memory=values["memory"]),
+            plan_for(
+                spec,
+                request,
+                device=values["device"],
+                memory=values["memory"],
                 compiled=values["torch_compile"],
             )
         ),
@@ -123,16 +126,19 @@ def gather(settings: Settings) -> tuple[Inputs, dict[str, Path]]:
     return Inputs(lora=said, parent=parent), files | {parent.sha256: Path(place)}
 
 
-def plan_for(spec: ModelSpec, request: GenerationRequest, *, device: str, memory: str) -> MemoryPlan:
+def plan_for(
+    spec: ModelSpec, request: GenerationRequest, *, device: str, memory: str, compiled: bool = False
+) -> MemoryPlan:
     """How this machine will draw `request` with `spec`.
 
     Raises:
         PixartError: as `device.plan`.
     """
-    return plan(
+    planned = plan(
         probe(), spec, request.width, request.height, device=device, memory=memory,
         refine=request.refine, facts=facts_of(request),
     )  # fmt: skip
+    return dataclasses.replace(planned, compiled=compiled)
 
 
 def facts_of(request: GenerationRequest) -> Facts:

@@ -91,8 +91,11 @@ def order_of(
         paths=(path,),
         spec=spec,
         bin=choose_bin(request.width, request.height, spec.native),
-        plan=dataclasses.replace(
-            plan_for(spec, request, device=device, memory=memory),
+        plan=plan_for(
+            spec,
+            request,
+            device=device,
+            memory=memory,
             compiled=record.provenance.get("compiled") is True,
         ),
         installed=True,

@@ -104,9 +104,7 @@ def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> tuple[Tensor, Tens
 @torch.no_grad()
 def latent_scale(vae: AutoencoderKL, gallery: Gallery) -> float:
     """1 / standard deviation of the latents over drawn pictures: the config's `scaling_factor`."""
-    height, width = gallery.pixels.shape[1:3]
     rows = torch.arange(min(64, len(gallery.pixels)), device=gallery.pixels.device)
-    corner = torch.zeros_like(rows)
-    pictures = gallery.crops(rows, corner, corner, (height, width))
+    pictures = gallery.whole(rows)
     latents = torch.cat([vae.encode(batch).latent_dist.mean for batch in pictures.split(8)])
     return round(float(1.0 / latents.float().std()), 5)

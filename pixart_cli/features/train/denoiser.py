@@ -21,7 +21,7 @@ from pixart_cli.diffusion.objective import (
     velocity_weight,
 )
 from pixart_cli.features.train.autoencoder import LATENT_CHANNELS
-from pixart_cli.features.train.language import END, PAD
+from pixart_cli.features.train.language import END, PAD, mask_of
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.store import stored
 
@@ -117,9 +117,7 @@ def encode_gallery(vae: AutoencoderKL, scale: float, gallery: Gallery, path: Pat
     device = gallery.pixels.device
 
     def make(rows: range) -> np.ndarray:
-        row = torch.arange(rows.start, rows.stop, device=device)
-        corner = torch.zeros_like(row)
-        return _encode(vae, gallery.crops(row, corner, corner, (height, width)), scale)
+        return _encode(vae, gallery.whole(torch.arange(rows.start, rows.stop, device=device)), scale)
 
     shape = (len(gallery.pixels), LATENT_CHANNELS, height // 8, width // 8)
     whole = torch.from_numpy(np.array(stored(path, shape, make, at_once=_AT_ONCE)))
@@ -148,7 +146,7 @@ def batch_of_step(bucket: Bucket, count: int, generator: torch.Generator) -> Bat
     return Batch(
         latents=bucket.latents[rows].float(),
         ids=ids,
-        mask=(ids != PAD).long(),
+        mask=mask_of(ids),
         said=gallery.said[rows],
         counts=gallery.counts[rows],
         timesteps_end=bucket.timesteps_end,

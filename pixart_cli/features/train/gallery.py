@@ -80,13 +80,20 @@ class Gallery:
         """The same on `device`."""
         return Gallery(self.part, *(t.to(device) for t in (self.pixels, self.ids, self.said, self.counts)))
 
+    def whole(self, rows: Tensor) -> Tensor:
+        """The pictures `rows`, (B, 3, H, W) in -1..1."""
+        return _as_floats(self.pixels[rows])
+
     def crops(self, rows: Tensor, tops: Tensor, lefts: Tensor, size: tuple[int, int]) -> Tensor:
         """Parts of `size` (height, width) of the pictures `rows`, (B, 3, height, width) in -1..1."""
         device = self.pixels.device
         down = tops[:, None] + torch.arange(size[0], device=device)
         across = lefts[:, None] + torch.arange(size[1], device=device)
-        taken = self.pixels[rows[:, None, None], down[:, :, None], across[:, None, :]]
-        return taken.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        return _as_floats(self.pixels[rows[:, None, None], down[:, :, None], across[:, None, :]])
+
+
+def _as_floats(pixels_BHWC: Tensor) -> Tensor:
+    return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def hang(parts: Sequence[Part], seed: int, *, workers: int) -> list[Gallery]:

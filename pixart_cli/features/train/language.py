@@ -77,6 +77,11 @@ def neighbour_loss(states: Tensor, ids: Tensor, heads: nn.ModuleList) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def mask_of(ids: Tensor) -> Tensor:
+    """The attention mask of padded `ids`, of their shape."""
+    return (ids != PAD).long()
+
+
 def captions_of_step(captions: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`count` rows of `captions` (N, T), as `generator` picks them."""
     rows = torch.randint(len(captions), (count,), generator=generator, device=captions.device)

@@ -27,7 +27,8 @@ from pixart_cli.features.train.team import Team
 Loss = tuple[Tensor, Figures]
 # Of the number of a step: what its shapes depend on, and what then gives its loss, drawing all random
 # numbers from the stage's generator.
-Plan = Callable[[int], tuple[Hashable, Callable[[], Loss]]]
+Step = tuple[Hashable, Callable[[], Loss]]
+Plan = Callable[[int], Step]
 Report = Callable[[str], None]
 
 

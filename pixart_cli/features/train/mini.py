@@ -7,7 +7,7 @@ the saving are left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model
 from pixart_cli.features.train.gallery import Gallery, Part, choose, hang
 from pixart_cli.features.train.landmarks import LandmarkHead
-from pixart_cli.features.train.loop import Loss, Stage, StageSettings
+from pixart_cli.features.train.loop import Loss, Stage, StageSettings, Step
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 from pixart_cli.features.train.team import Team, join_team
@@ -72,7 +72,13 @@ class Studio:
 
 
 def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
-    """Train every stage that is not finished in `run` and save the model to `out`."""
+    """Train every stage that is not finished in `run` and save the model to `out`.
+
+    Raises:
+        PixartError: "usage" if several processes are to train for a time.
+    """
+    if join_team().size > 1 and recipe.decoder.seconds:  # before the pictures are drawn
+        raise PixartError("usage", "a team counts steps, not minutes", "Leave --minutes out.")
     train_on(hang_lessons(recipe, report), out, run, recipe, report)
 
 
@@ -102,21 +108,14 @@ def _parts(lesson: Lesson, indices: range, team: Team) -> list[Part]:
 def train_on(
     lessons: Sequence[Sequence[Gallery]], out: Path, run: Path, recipe: MiniRecipe, report: Report
 ) -> None:
-    """Train on the pictures of `hang_lessons`, and save the model to `out`.
-
-    Raises:
-        PixartError: "usage" if several processes are to train for a time.
-    """
+    """Train on the pictures of `hang_lessons`, and save the model to `out`."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    team = join_team()
-    if team.size > 1 and recipe.decoder.seconds:
-        raise PixartError("usage", "a team counts steps, not minutes", "Leave --minutes out.")
     run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    studio = Studio(run, recipe, team, device, report)
+    studio = Studio(run, recipe, join_team(), device, report)
     rooms = [[gallery.to(device) for gallery in galleries] for galleries in lessons]
     teacher = Teacher(studio)
     if recipe.start is None:
@@ -149,7 +148,7 @@ def _train_autoencoder(galleries: Sequence[Gallery], studio: Studio) -> Autoenco
     stage = studio.stage(nn.ModuleDict({"vae": vae}), studio.recipe.autoencoder)
     schedule, parts = studio.crowd(autoencoder.CROPS), [gallery.part for gallery in galleries]
 
-    def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+    def plan(step: int) -> Step:
         choice = number, count, side = studio.choose(stage, step, parts, schedule)
 
         def loss() -> Loss:
@@ -180,7 +179,7 @@ def _train_decoder(vae: AutoencoderKL, scale: float, buckets: Sequence[Bucket], 
     rough = [] if stage.finished else _roughen(buckets, teacher)
     schedule, parts = studio.crowd(decoder.DECODER_CROPS), [bucket.gallery.part for bucket in rough]
 
-    def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+    def plan(step: int) -> Step:
         choice = number, count, side = studio.choose(stage, step, parts, schedule)
 
         def loss() -> Loss:
@@ -242,9 +241,9 @@ class Teacher:
 
         def loss() -> Loss:
             ids = language.captions_of_step(captions, recipe.captions, stage.generator)
-            return self._read(ids, (ids != language.PAD).long())[1], {}
+            return self._read(ids, language.mask_of(ids))[1], {}
 
-        def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+        def plan(step: int) -> Step:
             studio.begin(stage, step)
             return None, loss
 
@@ -259,7 +258,7 @@ class Teacher:
         stage = studio.stage(nn.ModuleDict(modules), lesson.settings)
         parts, count = [bucket.gallery.part for bucket in buckets], studio.team.share(lesson.batch)
 
-        def plan(step: int) -> tuple[Hashable, Callable[[], Loss]]:
+        def plan(step: int) -> Step:
             number = choose(parts, studio.begin(stage, step))
 
             def loss() -> Loss:
@@ -284,7 +283,7 @@ class Teacher:
     @torch.no_grad()
     def take_noise_out(self, latents: Tensor, ids: Tensor, timesteps: Tensor) -> Tensor:
         """What the transformer makes of noised `latents` (B, C, h, w), by captions of `ids` (B, T)."""
-        mask = (ids != language.PAD).long()
+        mask = language.mask_of(ids)
         states = self.encoder(ids, attention_mask=mask).last_hidden_state
         return decoder.take_noise_out(self.transformer, latents, states, mask, timesteps)
 
