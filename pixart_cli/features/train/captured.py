@@ -20,6 +20,7 @@ class Captured:
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Figures]] = {}
+        self._pool: tuple[int, int] | None = None
         self._refused = False
 
     def make(self, choice: Hashable, step: Callable[[], Figures]) -> Figures:
@@ -41,7 +42,10 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         try:
             graph.register_generator_state(self._generator)
-            with torch.cuda.graph(graph):
+            # One pool for all: what a step leaves between its kernels is of no use to the next step, and ten
+            # shapes with a room each would fill the card.
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool):
                 figures = step()
         except RuntimeError:
             self._refused = True
