@@ -7,6 +7,7 @@ the processor nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Captured:
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Figures]] = {}
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self._refused = False
 
     def make(self, choice: Hashable, step: Callable[[], Figures]) -> Figures:
