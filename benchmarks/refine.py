@@ -58,7 +58,7 @@ def found(asked: list[Question[Poster]], pictures: list[Image.Image]) -> float:
     """The share of all that `asked` names that is in `pictures`."""
     suite = Captions()
     pairs = zip(asked, pictures, strict=True)
-    return tally(mark for question, picture in pairs for mark in judge(suite, question, picture))["all"].rate
+    return tally(judge(suite, question, picture) for question, picture in pairs)["all"].rate
 
 
 def request_of(question: Question[Poster], refine: str) -> GenerationRequest:

@@ -157,24 +157,24 @@ def table_of(suite: Suite[Any], given: Iterable[Answer]) -> list[Row]:
     """
     marked = sorted(given, key=lambda answer: answer.question.number)
     questions = [answer.question for answer in marked]
-    scores = tally(mark for answer in marked for mark in answer.marks)
+    scores = tally(answer.marks for answer in marked)
     ceiling = tally(ceiling_marks(suite, questions))
     return rows_of(scores, ceiling, tally(floor_marks(suite, questions)), suite.rows)
 
 
-def ceiling_marks(suite: Suite[Any], questions: Sequence[Question[Any]]) -> Iterator[Mark]:
-    """The marks of pictures that are right."""
+def ceiling_marks(suite: Suite[Any], questions: Sequence[Question[Any]]) -> Iterator[list[Mark]]:
+    """The marks of each picture that is right."""
     for question in questions:
         picture = suite.reference(question, question.size)
         if picture is not None:
-            yield from judge(suite, question, picture)
+            yield judge(suite, question, picture)
 
 
-def floor_marks(suite: Suite[Any], questions: Sequence[Question[Any]]) -> Iterator[Mark]:
-    """The marks of pictures that are right for the next question of the same kind."""
+def floor_marks(suite: Suite[Any], questions: Sequence[Question[Any]]) -> Iterator[list[Mark]]:
+    """The marks of each picture that is right for the next question of the same kind."""
     for kind in dict.fromkeys(question.kind for question in questions):
         alike = [question for question in questions if question.kind == kind]
         for question, other in zip(alike, [*alike[1:], alike[0]], strict=True):
             picture = suite.reference(other, question.size) if other is not question else None
             if picture is not None:
-                yield from judge(suite, question, picture)
+                yield judge(suite, question, picture)

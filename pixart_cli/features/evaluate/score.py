@@ -14,10 +14,15 @@ _Z: Final = 1.96  # of a normal distribution, 95 % lie within so many standard d
 
 @dataclass(frozen=True)
 class Score:
-    """`found` of `asked`; the interval is Wilson's at 95 %."""
+    """`found` of `asked`; the interval is Wilson's at 95 %.
+
+    Things asked of one picture are found or missed together. `design_effect` says by how much that widens the
+    variance of the rate (L. Kish, Survey Sampling, 1965, §5.4); 1 where each is on its own.
+    """
 
     found: int
     asked: int
+    design_effect: float = 1.0
 
     @property
     def rate(self) -> float:
@@ -26,8 +31,10 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % score interval of the rate (E. B. Wilson, JASA 22, 1927)."""
-        n, p = self.asked, self.rate
+        """Wilson's 95 % score interval of the rate (E. B. Wilson, JASA 22, 1927), of as many things as would
+        tell so much if each were on its own.
+        """
+        n, p = self.asked / self.design_effect, self.rate
         middle = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
         half = _Z * ((p * (1 - p) / n + _Z * _Z / (4 * n * n)) ** 0.5) / (1 + _Z * _Z / n)
         return max(0.0, middle - half), min(1.0, middle + half)
@@ -57,15 +64,29 @@ class Row:
         }
 
 
-def tally(marks: Iterable[Mark]) -> dict[str, Score]:
-    """For each row, and under "all", how often it was found of how often it was asked."""
-    found: dict[str, int] = {}
-    asked: dict[str, int] = {}
-    for name, seen in marks:
-        for key in (ALL, name):
-            asked[key] = asked.get(key, 0) + 1
-            found[key] = found.get(key, 0) + seen
-    return {name: Score(found[name], asked[name]) for name in asked}
+def tally(pictures: Iterable[Iterable[Mark]]) -> dict[str, Score]:
+    """For each row, and under "all", how often it was found and asked, from the marks of each picture."""
+    counted: dict[str, list[tuple[int, int]]] = {}
+    for marks in pictures:
+        own: dict[str, tuple[int, int]] = {}
+        for name, seen in marks:
+            for key in (ALL, name):
+                found, asked = own.get(key, (0, 0))
+                own[key] = (found + seen, asked + 1)
+        for name, pair in own.items():
+            counted.setdefault(name, []).append(pair)
+    return {name: _score(pairs) for name, pairs in counted.items()}
+
+
+def _score(pictures: Sequence[tuple[int, int]]) -> Score:
+    """The score of what was found and asked in each picture, the variance as that of a ratio of sums."""
+    found, asked = (sum(column) for column in zip(*pictures, strict=True))
+    rate, count = found / asked, len(pictures)
+    alone = asked * rate * (1.0 - rate)
+    if count < 2 or alone == 0.0:
+        return Score(found, asked)
+    together = count / (count - 1) * sum((f - rate * a) ** 2 for f, a in pictures)
+    return Score(found, asked, max(1.0, together / alone))
 
 
 def rows_of(
