@@ -69,7 +69,7 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     listed = scratch / "list.txt"
     listed.write_text("".join(f"{prompt}\n  -s {n}\n" for n, prompt in enumerate(prompts)))
     how = ["-m", "mini", "-r", options.size, "--steps", str(options.steps), "--guidance", "4.5", "-q"]
-    how += ["--device", options.device, "--draft"]
+    how += ["--scheduler", "dpm++", "--device", options.device, "--draft"]
     ours = [sys.executable, "-c", START]
     side = options.size.partition("x")[0]
     times: dict[str, list[tuple[float, float]]] = {"batch": [], "gen": [], "diffusers": []}

@@ -40,7 +40,7 @@ image.save(target)
 
 
 def ours(model: str, size: str, target: Path, *more: str) -> list[str]:
-    """The command line of `pixart gen`, at the same steps and guidance."""
+    """The command line of `pixart gen`, at the same steps, guidance and sampling rule."""
     start = "from pixart_cli.cli.app import main; main()"
     options = [
         "--res",
@@ -51,6 +51,8 @@ def ours(model: str, size: str, target: Path, *more: str) -> list[str]:
         "20",
         "--guidance",
         "4.5",
+        "--scheduler",
+        "dpm++",
         "--model",
         model,
         "--force",

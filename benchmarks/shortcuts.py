@@ -63,9 +63,7 @@ class Bench:
             )
             for words in ("", question.prompt)
         )  # fmt: skip
-        scheduler = schedulers.build(
-            self.spec.default_scheduler, self.parts.scheduler_config, self.spec.default_steps
-        )
+        scheduler = schedulers.build("dpm++", self.parts.scheduler_config, self.spec.default_steps)
         generator = torch.Generator().manual_seed(question.seed)
         started = time.process_time()
         with kv_compressed(self.parts.transformer, compression, tokens=(SIDE // 16) ** 2):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pixart_cli.core.catalog import catalog, spec_of_folder
 from pixart_cli.core.settings import lay_over
 from pixart_cli.diffusion.weights import locate
 from pixart_cli.features import generate
@@ -39,6 +40,13 @@ def test_gen_draws_with_it(saved: Path, tmp_path: Path) -> None:
     )
     assert results[0].rendering.pixels.size == (64, 64)
     assert (tmp_path / "a.png").is_file()
+
+
+def test_it_is_drawn_with_as_the_built_in_model_is(saved: Path) -> None:
+    made, built_in = spec_of_folder(saved), catalog()["mini"]
+    assert made.default_scheduler == built_in.default_scheduler
+    assert (made.default_steps, made.default_guidance) == (built_in.default_steps, built_in.default_guidance)
+    assert made.refine == built_in.refine
 
 
 def test_half_precision_and_the_scale_are_kept(saved: Path) -> None:
