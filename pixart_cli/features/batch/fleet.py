@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
@@ -16,7 +17,18 @@ _CONTROL: Final = "control"  # the group of calls that do not wait for the one t
 _NEVER_BEGAN: Final = "creation task"  # what Ray says of an actor whose first line failed: it does not retry
 _LONGEST_REST: Final = 30.0
 _TRIES: Final = 6  # to hear from a worker that died, with rests between
-_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How many seconds pass before something is done: `room`, before it is said that workers find none."""
+
+    room: float = 60.0
+
+
+def rest_after(deaths: int) -> float:
+    """Seconds that a worker rests after so many deaths in a row."""
+    return min(2.0 ** (deaths - 1), _LONGEST_REST)
 
 
 class Worker:
@@ -26,6 +38,7 @@ class Worker:
         self.actor, self.name = actor, name
         self.leases = deque[tuple[Lease, Any]]()
         self.hello: Any = None
+        self.life = ""
         self.is_up = False
         self.silent = 0
         self.rests_until = 0.0
@@ -37,11 +50,12 @@ class Worker:
 
     def lend(self, lease: Lease) -> None:
         """Send it the pictures of `lease`."""
-        stream = self.actor.paint.options(num_returns="streaming").remote(lease.tasks)
+        stream = self.actor.paint.options(num_returns="streaming").remote(lease.tasks, self.life)
         self.leases.append((lease, stream))
 
     def greet(self) -> None:
-        """Ask who it is; it may have to be started for that."""
+        """Ask who it is; it may have to be started for that, and gets no lease before it answers."""
+        self.is_up = False
         self.hello = self.actor.ready.options(concurrency_group=_CONTROL).remote()
 
     def stop(self) -> None:
@@ -58,6 +72,7 @@ class Fleet:
         orders: how they draw.
         say: told what a person should know of them.
         painter: what runs in each.
+        patience: how long is waited for what.
 
     Attributes:
         workers: those that were not given up.
@@ -71,6 +86,8 @@ class Fleet:
         orders: Orders,
         say: Callable[[str], None],
         painter: type[Painter] = Painter,
+        *,
+        patience: Patience,
     ) -> None:
         self._ray, self._say, self._wanted = ray, say, size.workers
         self._versions = versions()
@@ -80,7 +97,7 @@ class Fleet:
         )(painter)  # fmt: skip
         self.workers = [Worker(make.remote(orders), f"worker {n + 1}") for n in range(size.workers)]
         self.lost: PixartError | None = None
-        self._complains_at = time.monotonic() + _PATIENCE
+        self._complains_at = time.monotonic() + patience.room
         for worker in self.workers:
             worker.greet()
 
@@ -117,7 +134,7 @@ class Fleet:
         """Hear who a worker is, and refuse it where it would draw otherwise than the others."""
         hello, worker.hello = worker.hello, None
         try:
-            host, found = self._ray.get(hello)
+            said = self._ray.get(hello)
         except self._ray.exceptions.RayActorError as error:
             if _NEVER_BEGAN in str(error):
                 self._refuse_start(worker, error)
@@ -127,7 +144,8 @@ class Fleet:
         except self._ray.exceptions.RayError as error:
             self._refuse_start(worker, error)
             return
-        worker.name = f"{worker.name} on {host}" if " on " not in worker.name else worker.name
+        worker.name = f"{worker.name} on {said.host}" if " on " not in worker.name else worker.name
+        found = said.draws_with
         other = [f"{key} {found.get(key)} and not {own}" for key, own in self._versions.items()
                  if found.get(key) != own]  # fmt: skip
         if other:
@@ -135,7 +153,7 @@ class Fleet:
             what = f"{worker.name} has {', '.join(other)}"
             self.give_up(worker, PixartError("fleet-mixed", what, hint))
             return
-        worker.is_up = True
+        worker.life, worker.is_up = said.life, True
 
     def _refuse_start(self, worker: Worker, error: BaseException) -> None:
         hint = "Install the same pixart on every machine of the cluster: pip install 'pixart-cli[ray]'"
@@ -147,7 +165,7 @@ class Fleet:
         worker.is_up, worker.hello = False, None
         worker.leases.clear()
         worker.silent += 1
-        worker.rests_until = time.monotonic() + min(2.0 ** (worker.silent - 1), _LONGEST_REST)
+        worker.rests_until = time.monotonic() + rest_after(worker.silent)
         if worker.silent >= _TRIES:
             what = f"{worker.name} does not come back: {reason.strip().splitlines()[0][:200]}"
             self.give_up(worker, PixartError("process-lost", what, "See its log: ray logs."))
@@ -160,19 +178,22 @@ class Fleet:
         self._ray.kill(worker.actor, no_restart=True)
 
     def replies(self, worker: Worker) -> Iterator[tuple[Lease, Any]]:
-        """What has come from a worker, with the lease it is about; None at a lease's end.
+        """All that has come from a worker, with the lease it is about; None at a lease's end.
+
+        Of one lease everything is heard before anything of the next: a death is told after the last reply.
 
         Raises:
             RayError: when it died, or its code failed.
         """
-        for lease, stream in list(worker.leases):
+        while worker.leases:
+            lease, stream = worker.leases[0]
             ready, _ = self._ray.wait([stream], num_returns=1, timeout=0)
             if not ready:
                 return
             try:
                 reply = self._ray.get(next(stream))
             except StopIteration:
-                worker.leases.remove((lease, stream))
+                worker.leases.popleft()
                 reply = None
             worker.silent = 0
             yield lease, reply

@@ -67,7 +67,7 @@ class Leases:
                 self._ahead.append(task)
 
     def is_again(self, lease: Lease) -> bool:
-        """Whether the lease was lent before: its picture may have been published just before the death."""
+        """Whether a worker died over the lease: its picture may have been published after all."""
         return lease.tasks[0].fingerprint in self._deaths
 
     def settle(self, lease: Lease, place: int) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -48,6 +49,15 @@ class Reply:
     error: tuple[str, str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """Who a worker is: where it runs, and what it draws with. `life` is another after every death."""
+
+    host: str
+    life: str
+    draws_with: dict[str, str]
+
+
 class Leave(BaseException):
     """Leaves the engine between two steps; no error, so that no picture is blamed for it."""
 
@@ -67,6 +77,7 @@ class Painter:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._life = uuid.uuid4().hex
         self._machine: Machine | None = None
         self._plans = lru_cache(1024)(self._planned)
         self._leave = threading.Event()
@@ -75,16 +86,22 @@ class Painter:
             on_progress=_silent, pause=self._pause,
         )  # fmt: skip
 
-    def ready(self) -> tuple[str, dict[str, str]]:
-        """Where this worker is, and the versions it draws with."""
-        return socket.gethostname(), versions()
+    def ready(self) -> Hello:
+        """Who this worker is."""
+        return Hello(host=socket.gethostname(), life=self._life, draws_with=versions())
 
     def stop(self) -> None:
         """Leave after this step; called while it paints."""
         self._leave.set()
 
-    def paint(self, tasks: Sequence[Task]) -> Iterator[Reply]:
-        """Draw and publish `tasks`; a reply as soon as one is there."""
+    def paint(self, tasks: Sequence[Task], life: str) -> Iterator[Reply]:
+        """Draw and publish `tasks`; a reply as soon as one is there.
+
+        None, and nothing is drawn, if they were lent to an earlier life: Ray gives the calls to a worker that
+        died unnoticed to its successor, while who lent them hears of the death and lends them to another.
+        """
+        if life != self._life:
+            return
         places = {id(task): place for place, task in enumerate(tasks)}
         try:
             for outcome in self._engine.run(iter(tasks)):

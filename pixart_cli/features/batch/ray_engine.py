@@ -10,7 +10,7 @@ from typing import Any, Final
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.cluster import Wish, connected, size_of
 from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
-from pixart_cli.features.batch.fleet import Fleet, Worker
+from pixart_cli.features.batch.fleet import Fleet, Patience, Worker
 from pixart_cli.features.batch.leases import Lease, Leases
 from pixart_cli.features.batch.painter import Orders, Painter, Reply
 from pixart_cli.features.batch.writers import Overwriting
@@ -30,6 +30,7 @@ class RayEngine:
         pause: called where the batch may be left; raises to leave it.
         say: told what a person should know of the cluster.
         painter: what runs in every worker.
+        patience: how long is waited for what.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class RayEngine:
         pause: Callable[[], None],
         say: Callable[[str], None],
         painter: type[Painter] = Painter,
+        patience: Patience = Patience(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._wish, self._orders, self._pause, self._say, self._painter = wish, orders, pause, say, painter
+        self._patience = patience
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
         """As `Engine.run`.
@@ -52,7 +55,7 @@ class RayEngine:
         """
         with connected(self._wish) as ray:
             size = size_of(self._wish, ray.nodes(), on_cpu=self._orders.device == "cpu")
-            fleet = Fleet(ray, size, self._orders, self._say, self._painter)
+            fleet = Fleet(ray, size, self._orders, self._say, self._painter, patience=self._patience)
             run = _Run(ray, fleet, Leases(self._placed(tasks), workers=size.workers), self._orders)
             try:
                 yield from run.all(self._pause)
@@ -113,22 +116,20 @@ class _Run:
                     lease = self._leases.take()
                     if lease is None:
                         return
-                    there = self._there(lease)
-                    if there is not None:
-                        yield there
-                    else:
+                    if self._leases.is_again(lease):
+                        yield from self._published_unheard(lease)
+                    if lease.open:
                         worker.lend(lease)
 
-    def _there(self, lease: Lease) -> Published | None:
-        """The picture of a lease whose first worker died, if that had published it."""
-        if self._orders.force or not self._leases.is_again(lease):
-            return None
-        task = lease.tasks[0]
-        path = task.existing
-        if path is None:
-            return None
-        self._leases.settle(lease, 0)
-        return Published(task=task, path=path, provenance={}, seconds=0.0, by_another=True)
+    def _published_unheard(self, lease: Lease) -> Iterator[Published]:
+        """Those pictures of a lease that a worker published before it died, and could not tell of."""
+        if self._orders.force:  # what is there may be what is to be replaced
+            return
+        for place, task in list(lease.open.items()):
+            path = task.existing
+            if path is not None:
+                self._leases.settle(lease, place)
+                yield Published(task=task, path=path, provenance={}, seconds=0.0, by_another=True)
 
     def _is_over(self) -> bool:
         return not any(worker.leases for worker in self._fleet.workers) and self._leases.is_empty
@@ -142,6 +143,9 @@ class _Run:
                     return
                 if reply is not None:
                     yield _outcome(self._leases.settle(lease, reply.place), reply)
+                elif lease.open:  # lent to a life that was over
+                    self._leases.give_back(lease)
+                    worker.greet()
         except self._ray.exceptions.RayActorError as error:
             yield from self._mourn(worker)
             self._fleet.rest(worker, str(error))
@@ -149,13 +153,15 @@ class _Run:
             what = f"a bug in pixart, in {worker.name}: {str(error).strip().splitlines()[-1][:300]}"
             self._refuse(worker, PixartError("bug", what, "Report it."))
 
-    def _mourn(self, worker: Worker) -> Iterator[Failed]:
-        """A worker draws the first of its leases; the second only waited."""
-        for place, (lease, _) in enumerate(worker.leases):
-            if place == 0:
+    def _mourn(self, worker: Worker) -> Iterator[Outcome]:
+        """A worker draws one lease after another: it died over the first that is not done."""
+        died = False
+        for lease, _ in worker.leases:
+            yield from self._published_unheard(lease)
+            if lease.open and not died:
+                died = True
                 yield from self._leases.died(lease)
-            else:
-                self._leases.give_back(lease)
+            self._leases.give_back(lease)
 
     def _refuse(self, worker: Worker, error: PixartError) -> None:
         """Give a worker up for what its machine lacks; what all would meet ends the batch.

@@ -119,6 +119,7 @@ def one_ray():
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_worker_niceness", "0")  # 15, and on a busy machine workers would never begin
         patch.delenv("RAY_ADDRESS", raising=False)
         kept = signal.getsignal(signal.SIGTERM)
         ray.init(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pixart_cli.features.batch.cluster import Wish
 from pixart_cli.features.batch.engine import Failed
+from pixart_cli.features.batch.fleet import Patience
 from pixart_cli.features.batch.painter import Orders, Painter
 from pixart_cli.features.batch.ray_engine import RayEngine
 from pixart_cli.features.batch.resolve import Resolver
@@ -79,17 +80,17 @@ class OldPainter(Painter):
     """All of these are of another version."""
 
     def ready(self):
-        host, found = super().ready()
-        return host, found | {"diffusers": "0.1"}
+        said = super().ready()
+        return replace(said, draws_with=said.draws_with | {"diffusers": "0.1"})
 
 
 class OneOldPainter(Painter):
     """One of these is of another version: the one that is there first."""
 
     def ready(self):
-        host, found = super().ready()
+        said = super().ready()
         first = _first(self._orders.renderers.folder / "old")
-        return host, found | ({"diffusers": "0.1"} if first else {})
+        return replace(said, draws_with=said.draws_with | ({"diffusers": "0.1"} if first else {}))
 
 
 class UselessPainter(Painter):
@@ -97,6 +98,25 @@ class UselessPainter(Painter):
 
     def __init__(self, orders):
         raise OSError("no such library")
+
+
+class Reborn(Painter):
+    """As one that died between two leases, once and unnoticed: the second is lent to a life that is over."""
+
+    def paint(self, tasks, life):
+        if _first(self._orders.renderers.folder / "reborn"):
+            self._life = "another"
+        yield from super().paint(tasks, life)
+
+
+PATIENT = Patience(room=3600)
+
+
+def orders_of(folder: Path, *, force: bool = False) -> Orders:
+    """Stand-ins that note in `folder` what they draw."""
+    return Orders(
+        device="cpu", memory="auto", cache_bytes=0, together=False, force=force, renderers=Renderers(folder)
+    )
 
 
 class _Into(Resolver):
@@ -118,13 +138,10 @@ class DrawnOnRay:
         self.batch = Batch(resolver, typed=SMALL, force=force)
         self.said: list[str] = []
         self.events: list[object] = []
-        orders = Orders(
-            device="cpu", memory="auto", cache_bytes=0, together=False, force=force,
-            renderers=Renderers(folder),
-        )  # fmt: skip
         engine = RayEngine(
-            Wish(workers=2, gpus_per_worker=0), orders, pause=lambda: pause and pause(self.events),
-            say=self.said.append, painter=painter,
+            Wish(workers=2, gpus_per_worker=0), orders_of(folder, force=force),
+            pause=lambda: pause and pause(self.events), say=self.said.append, painter=painter,
+            patience=PATIENT,
         )  # fmt: skip
         self.events = []
         for event in self.batch.run(jobs, engine):
