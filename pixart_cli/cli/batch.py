@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = (
     "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
-    "engine", "address", "workers", "gpus_per_worker", "draft", "direct", "refine", "lora",
+    "engine", "address", "workers", "gpus_per_worker", "allow_mixed", "draft", "direct", "refine", "lora",
 )  # fmt: skip
 _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
 
@@ -52,6 +52,7 @@ def batch(
     address: options.Address = None,
     workers: options.Workers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    allow_mixed: options.AllowMixed = False,
     preset: options.Preset = None,
     res: options.Res = None,
     model: options.Model = None,
@@ -143,6 +144,7 @@ class _Call:
         self.door, self.printer, self.resolver, self.prompts = door, door.printer, resolver, prompts
         self.typed, self.shard, self.engine = typed, shard, engine
         self.values = resolver.settings.values
+        self._models: tuple[str, ...] = (resolver.model,)
 
     def _batch(self, report: Report | None = None, *, fail_fast: bool = False) -> Batch:
         from pixart_cli.features.batch.run import Batch
@@ -234,6 +236,7 @@ class _Call:
             batch.tally.total = found.pictures
         else:
             batch.tally.total = sum(1 for _ in batch.plan(self.prompts.jobs()))
+        self._models = found.models
         for model in found.models:
             with_weights(self.door, model, self.values)
         if found.models == (BUILT_IN,) and self.resolver.settings.origins["model"] == "built-in":
@@ -252,7 +255,10 @@ class _Call:
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
         values = self.values
         if self.engine.name == "ray":
-            return ray_engine(self.door, self.engine, self.resolver, pause=pause, together=not exact)
+            return ray_engine(
+                self.door, self.engine, self.resolver,
+                models=self._models, pause=pause, together=not exact,
+            )  # fmt: skip
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:

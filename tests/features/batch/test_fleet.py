@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
+from dataclasses import replace
+from itertools import count, takewhile
 
 import pytest
 
@@ -14,8 +17,10 @@ from pixart_cli.features.batch.leases import Lease
 from tests.features.batch.conftest import entry, tasks_of
 from tests.features.batch.mortal import (
     PATIENT,
+    TWO,
     DrawnOnRay,
     OldPainter,
+    OneCoarsePainter,
     OneOldPainter,
     UselessPainter,
     orders_of,
@@ -25,13 +30,34 @@ JOBS = [entry(f"sun {n}", n) for n in range(6)]
 ON_RAY = pytest.mark.xdist_group("ray")
 
 
+@pytest.fixture
+def drawn(one_ray, tmp_path):
+    """What is said of a fleet, one of which is `painter`, until something is said."""
+
+    def draw(painter, wish=TWO):
+        said = []
+        jobs = (entry(f"sun {n}", n) for n in takewhile(lambda _: not said, count()))
+        drawn = DrawnOnRay(tmp_path, jobs, painter=painter, wish=wish, said=said)
+        assert drawn.failed == []
+        (told,) = said
+        assert told.startswith(("worker 1 on ", "worker 2 on "))
+        return told
+
+    return draw
+
+
 @ON_RAY
-def test_a_worker_of_another_version_is_refused_by_name(one_ray, tmp_path):
-    drawn = DrawnOnRay(tmp_path, JOBS, painter=OneOldPainter)
-    assert drawn.batch.tally.drawn == 6
-    assert len(drawn.said) == 1
-    assert "has diffusers 0.1 and not" in drawn.said[0]
-    assert drawn.said[0].startswith(("worker 1 on ", "worker 2 on "))
+def test_a_worker_of_another_version_is_refused_by_name(drawn):
+    told = drawn(OneOldPainter)
+    assert "has diffusers 0.1 and not" in told
+    assert told.endswith("going on without it")
+
+
+@ON_RAY
+def test_a_worker_of_another_precision_is_kept_where_that_is_allowed(drawn):
+    told = drawn(OneCoarsePainter, replace(TWO, allow_mixed=True))
+    assert {"in bfloat16 on cpu", "in float32 on cpu"} <= set(re.findall(r"in \w+ on cpu", told))
+    assert told.endswith("what it draws may differ")
 
 
 @ON_RAY

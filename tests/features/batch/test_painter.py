@@ -14,7 +14,8 @@ ENTRIES = [entry(f"sun {n}", n) for n in range(4)]
 
 
 def painter_of(renderer, **orders):
-    values = {"device": "cpu", "memory": "auto", "cache_bytes": 0, "together": False, "force": False}
+    values = {"device": "cpu", "memory": "auto", "compiled": False, "cache_bytes": 0, "together": False}
+    values |= {"force": False}
     return Painter(Orders(renderers=lambda model, plan: renderer, **(values | orders)))
 
 
@@ -71,6 +72,11 @@ def test_what_a_build_adds_is_no_other_version(monkeypatch):
     assert versions() == {"pixart": __version__, "torch": "2.6.0", "diffusers": "0.42.0"}
 
 
+def test_a_worker_says_what_it_would_compute_with_and_nothing_of_what_it_lacks():
+    said = painter_of(StandIn(), models=("mini", "no-such-model")).ready()
+    assert said.arithmetic == {"mini": ("cpu", "float32")}
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_device_that_is_lost_ends_the_process(monkeypatch, lost):
     import torch
@@ -84,5 +90,5 @@ def test_a_device_that_is_lost_ends_the_process(monkeypatch, lost):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(painter.os, "_exit", ended.append)
-    painter._leave_if_device_is_lost()
+    painter_of(StandIn())._leave_if_device_is_lost()
     assert ended == ([1] if lost else [])
