@@ -71,6 +71,8 @@ def connected(wish: Wish) -> Iterator[Any]:
     address = wish.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None:
         _check_reachable(address)
+    else:  # 15 else: beside anything else that computes, workers would hardly begin
+        os.environ.setdefault("RAY_worker_niceness", "0")
     with _own_signals():
         import ray
 

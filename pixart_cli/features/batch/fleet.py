@@ -167,7 +167,7 @@ class Fleet:
             waiting = sum(not worker.is_up and not worker.silent for worker in self.workers)
             if waiting:
                 many = f"{waiting} of {len(self.workers)} workers"
-                self._say(f"{many} have found no room yet, and join when they do")
+                self._say(f"{many} have not begun yet, and join when they find room")
 
     def _meet(self, worker: Worker) -> None:
         """Hear who a worker is, and refuse it where it would draw otherwise than the others."""

@@ -100,7 +100,7 @@ def test_a_worker_that_lost_its_gpu_leaves_and_its_picture_is_drawn(one_ray, tmp
 
 
 def test_what_a_worker_is_stuck_at_is_drawn_by_another_and_counted_once(one_ray, tmp_path, alone):
-    jobs = [*JOBS[:2], entry("tar"), *JOBS[2:16]]
+    jobs = [*JOBS[:12], entry("tar"), *JOBS[12:16]]
     expected = alone(jobs)
     drawn = DrawnOnRay(tmp_path, jobs, patience=replace(PATIENT, late=0.5))
     assert bytes_in(tmp_path / "out") == expected
@@ -174,6 +174,7 @@ def test_a_killed_driver_leaves_no_process_and_loses_nothing(one_ray, tmp_path, 
     (tmp_path / "list.txt").write_text("".join(f"{job.prompt}\n" for job in jobs))
     words = ["batch", "list.txt", "-o", "out/", "-r", "64x48", "--engine", "ray", "--workers", "1"]
     environ = os.environ | OF_RAY
+    del environ["RAY_worker_niceness"]
     driver = subprocess.Popen(
         [sys.executable, "-c", CHILD, *words], cwd=tmp_path, env=environ,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -181,6 +182,7 @@ def test_a_killed_driver_leaves_no_process_and_loses_nothing(one_ray, tmp_path, 
     try:
         assert driver.stdout.readline().startswith(b"out/slow-")
         own = psutil.Process(driver.pid).children(recursive=True)
+        assert {each.nice() for each in own} == {psutil.Process(driver.pid).nice()}
     finally:
         driver.kill()
         driver.communicate()
