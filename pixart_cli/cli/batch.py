@@ -13,11 +13,12 @@ import typer
 
 from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.batch_check import show
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
-from pixart_cli.cli.batch_report import EVENTS, Report
+from pixart_cli.cli.batch_report import Report
 from pixart_cli.cli.consent import renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
-from pixart_cli.cli.output import RESULT, Printer, as_typed
+from pixart_cli.cli.output import Printer, as_typed
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import here
@@ -159,38 +160,9 @@ class _Call:
     def do(self, said: Mapping[str, Any]) -> None:
         """What the options `said` ask for: a look at the list, or its pictures."""
         if said["check"] or self.values["dry_run"]:
-            self.show()
+            show(self.printer, self._batch().plan(self.prompts.jobs()), self._named)
         else:
             self.draw(exclusive=said["exclusive"], fail_fast=said["fail_fast"], exact=said["exact"])
-
-    def show(self) -> None:
-        """The pictures of the list, and how many they are."""
-        number, shown = 0, []
-        for task in self._batch().plan(self.prompts.jobs()):
-            number += 1
-            line = self._planned(task)
-            if self.printer.as_json:
-                shown.append(line)
-            elif self.printer.as_events:
-                self.printer.event("picture", **line)
-            else:
-                self.printer.data(_check_line(line))
-        self.printer.data(f"{number} pictures" if number != 1 else "1 picture")
-        self.printer.document(RESULT, check=True, count=number, images=shown)
-        self.printer.event("done", schema=EVENTS, ok=True, check=True, count=number)
-
-    def _planned(self, task: Task) -> dict[str, Any]:
-        request = task.request
-        return {
-            "path": str(self._named(task, task.paths[0])),
-            "width": request.width,
-            "height": request.height,
-            "seed": request.seed,
-            "model": request.model,
-            "request": request.to_dict(),
-            "source": task.entry.source,
-            "line": task.entry.line,
-        }
 
     def draw(self, *, exclusive: bool, fail_fast: bool, exact: bool) -> None:
         """Draw what is missing.
@@ -278,9 +250,3 @@ class _Call:
             if job is None:
                 return
             yield job
-
-
-def _check_line(line: Mapping[str, Any]) -> str:
-    size = f"{line['width']}x{line['height']}"
-    words = (f"{line['source']}:{line['line']}", line["path"], size, f"seed {line['seed']}", line["model"])
-    return "  ".join((*words, line["request"]["prompt"]))
