@@ -13,11 +13,12 @@ import typer
 
 from pixart_cli.cli import options
 from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.batch_check import show
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
-from pixart_cli.cli.batch_report import EVENTS, Report
+from pixart_cli.cli.batch_report import Report
 from pixart_cli.cli.consent import renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
-from pixart_cli.cli.output import RESULT, Printer, as_typed
+from pixart_cli.cli.output import Printer, as_typed
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import here
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = (
     "source", "check", "fail_fast", "json_stream", "exclusive", "exact", "shard", "sample", "format",
-    "engine", "address", "workers", "gpus_per_worker", "draft", "direct", "refine", "lora",
+    "engine", "address", "workers", "gpus_per_worker", "allow_mixed", "draft", "direct", "refine", "lora",
 )  # fmt: skip
 _STOPPING: Final = "\nleaving after this step, and what is drawn is kept; once more leaves at once\n"
 
@@ -52,6 +53,7 @@ def batch(
     address: options.Address = None,
     workers: options.Workers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    allow_mixed: options.AllowMixed = False,
     preset: options.Preset = None,
     res: options.Res = None,
     model: options.Model = None,
@@ -143,6 +145,7 @@ class _Call:
         self.door, self.printer, self.resolver, self.prompts = door, door.printer, resolver, prompts
         self.typed, self.shard, self.engine = typed, shard, engine
         self.values = resolver.settings.values
+        self._models: tuple[str, ...] = (resolver.model,)
 
     def _batch(self, report: Report | None = None, *, fail_fast: bool = False) -> Batch:
         from pixart_cli.features.batch.run import Batch
@@ -157,38 +160,9 @@ class _Call:
     def do(self, said: Mapping[str, Any]) -> None:
         """What the options `said` ask for: a look at the list, or its pictures."""
         if said["check"] or self.values["dry_run"]:
-            self.show()
+            show(self.printer, self._batch().plan(self.prompts.jobs()), self._named)
         else:
             self.draw(exclusive=said["exclusive"], fail_fast=said["fail_fast"], exact=said["exact"])
-
-    def show(self) -> None:
-        """The pictures of the list, and how many they are."""
-        number, shown = 0, []
-        for task in self._batch().plan(self.prompts.jobs()):
-            number += 1
-            line = self._planned(task)
-            if self.printer.as_json:
-                shown.append(line)
-            elif self.printer.as_events:
-                self.printer.event("picture", **line)
-            else:
-                self.printer.data(_check_line(line))
-        self.printer.data(f"{number} pictures" if number != 1 else "1 picture")
-        self.printer.document(RESULT, check=True, count=number, images=shown)
-        self.printer.event("done", schema=EVENTS, ok=True, check=True, count=number)
-
-    def _planned(self, task: Task) -> dict[str, Any]:
-        request = task.request
-        return {
-            "path": str(self._named(task, task.paths[0])),
-            "width": request.width,
-            "height": request.height,
-            "seed": request.seed,
-            "model": request.model,
-            "request": request.to_dict(),
-            "source": task.entry.source,
-            "line": task.entry.line,
-        }
 
     def draw(self, *, exclusive: bool, fail_fast: bool, exact: bool) -> None:
         """Draw what is missing.
@@ -234,6 +208,7 @@ class _Call:
             batch.tally.total = found.pictures
         else:
             batch.tally.total = sum(1 for _ in batch.plan(self.prompts.jobs()))
+        self._models = found.models
         for model in found.models:
             with_weights(self.door, model, self.values)
         if found.models == (BUILT_IN,) and self.resolver.settings.origins["model"] == "built-in":
@@ -252,7 +227,10 @@ class _Call:
     def _engine(self, batch: Batch, report: Report, pause: Any, *, exact: bool) -> Engine:
         values = self.values
         if self.engine.name == "ray":
-            return ray_engine(self.door, self.engine, self.resolver, pause=pause, together=not exact)
+            return ray_engine(
+                self.door, self.engine, self.resolver,
+                models=self._models, pause=pause, together=not exact,
+            )  # fmt: skip
         from pixart_cli.features.batch.local import LocalEngine
 
         def renderer_of(model: str, plan: Any, files: dict[str, Path]) -> Renderer:
@@ -272,9 +250,3 @@ class _Call:
             if job is None:
                 return
             yield job
-
-
-def _check_line(line: Mapping[str, Any]) -> str:
-    size = f"{line['width']}x{line['height']}"
-    words = (f"{line['source']}:{line['line']}", line["path"], size, f"seed {line['seed']}", line["model"])
-    return "  ".join((*words, line["request"]["prompt"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pixart_cli.features.batch.resolve import Resolver
 
 ENGINES: Final = ("local", "ray")
-_OF_RAY: Final = ("address", "workers", "gpus_per_worker")
+_OF_RAY: Final = ("address", "workers", "gpus_per_worker", "allow_mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class EngineWish:
     address: str | None
     workers: int | None
     gpus_per_worker: float | None
+    allow_mixed: bool
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> EngineWish:
@@ -38,8 +39,8 @@ class EngineWish:
         if name not in ENGINES:
             raise PixartError("usage", f"no engine is named {name!r}", "There are: local, ray.")
         own = {key: said[key] for key in _OF_RAY}
-        idle = [key for key, value in own.items() if value is not None and name != "ray"]
-        if idle:
+        idle = [key for key, value in own.items() if value is not None and value is not False]
+        if idle and name != "ray":
             option = "--" + idle[0].replace("_", "-")
             raise PixartError("usage", f"{option} is about a Ray cluster", "Add --engine ray.")
         if name == "ray":
@@ -50,17 +51,27 @@ class EngineWish:
 
 
 def ray_engine(
-    door: Door, wish: EngineWish, resolver: Resolver, *, pause: Callable[[], None], together: bool
+    door: Door,
+    wish: EngineWish,
+    resolver: Resolver,
+    *,
+    models: Sequence[str],
+    pause: Callable[[], None],
+    together: bool,
 ) -> Engine:
-    """The engine of a Ray cluster, for the pictures of `resolver`."""
+    """The engine of a Ray cluster, for the pictures of `resolver`; of `models`, as far as they are known."""
     from pixart_cli.features.batch.cluster import Wish
     from pixart_cli.features.batch.painter import Orders
     from pixart_cli.features.batch.ray_engine import RayEngine
 
     values = resolver.settings.values
     orders = Orders(
-        device=values["device"], memory=values["memory"], cache_bytes=values["prompt_cache"] * MEGABYTE,
+        device=values["device"], memory=values["memory"], compiled=values["torch_compile"],
+        models=tuple(models), cache_bytes=values["prompt_cache"] * MEGABYTE,
         together=together, force=values["force"], renderers=door.renderers,
     )  # fmt: skip
-    cluster = Wish(address=wish.address, workers=wish.workers, gpus_per_worker=wish.gpus_per_worker)
+    cluster = Wish(
+        address=wish.address, workers=wish.workers, gpus_per_worker=wish.gpus_per_worker,
+        allow_mixed=wish.allow_mixed,
+    )  # fmt: skip
     return RayEngine(cluster, orders, pause=pause, say=door.printer.say)

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pixart_cli.cli.output import RESULT, Printer, time_words
+from pixart_cli.cli.output import EVENTS, RESULT, Printer, time_words
 from pixart_cli.cli.progress import BatchBar
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressEvent
 
 if TYPE_CHECKING:
-    from pixart_cli.features.batch.engine import Published, Task
-    from pixart_cli.features.batch.run import Event, Tally
+    from pixart_cli.features.batch.engine import Failed, Published, Task
+    from pixart_cli.features.batch.run import Event, Refused, Tally
 
-EVENTS: Final = "pixart.batch/1"
 _RECENT: Final = 100
 _EVERY_SECONDS: Final = 1.0
 
@@ -72,7 +71,7 @@ class Report:
         else:
             self._printer.attach(RESULT, images=self._images, failed=self._failed)
         self._printer.event("start", schema=EVENTS, source=source, total=tally.total)
-        many = "read as it comes" if tally.total is None else _pictures(tally.total)
+        many = "read as it comes" if tally.total is None else pictures(tally.total)
         self._printer.say(f"{source}: {many}")
         with self._bar.shown():
             self.tallied(tally)
@@ -141,17 +140,10 @@ class Report:
             else:
                 self._printer.say(f"warning: {entry.source}:{entry.line}: {warning}")
 
-    def _failure(self, event: Any) -> None:
-        entry, error = (getattr(event, "task", None) or event), event.error
-        entry = getattr(entry, "entry", entry)
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
-        values = {"prompt": entry.prompt, **_origin(entry), "error": told}
-        self._printer.event("failed", **values)
+    def _failure(self, event: Failed | Refused) -> None:
+        values = tell_failure(self._printer, event)
         if self._printer.as_json:
             self._failed.append(values)
-        place = f"{entry.source}:{entry.line}"
-        where = "" if error.message.startswith(place) else f"{place}: "
-        self._printer.trouble(PixartError(error.code, f"{where}{error.message}", error.hint))
 
     def _place(self) -> str:
         tally = self._tally
@@ -191,16 +183,31 @@ class Report:
         if tally.failed:
             if self._printer.as_events:
                 self._printer.attach(EVENTS, **numbers)
-            what = f"{_pictures(tally.failed)} of {tally.done} failed"
+            what = f"{pictures(tally.failed)} of {tally.done} failed"
             raise PixartError(
                 "batch-partial", what, f"Their list is {failures}: try again with: pixart batch {failures}"
             )
-        self._printer.say(f"{_pictures(tally.drawn)} drawn, {tally.existing} there already")
+        self._printer.say(f"{pictures(tally.drawn)} drawn, {tally.existing} there already")
         self._printer.document(RESULT, images=self._images, **numbers)
         self._printer.event("done", schema=EVENTS, ok=True, **numbers)
 
 
-def _pictures(number: int) -> str:
+def tell_failure(printer: Printer, event: Failed | Refused) -> dict[str, Any]:
+    """Tell of one failure; gives what a program is told of it."""
+    from pixart_cli.features.batch.engine import Failed
+
+    entry, error = event.task.entry if isinstance(event, Failed) else event.entry, event.error
+    told = {"code": error.code, "message": error.message, "hint": error.hint}
+    values = {"prompt": entry.prompt, **_origin(entry), "error": told}
+    printer.event("failed", **values)
+    place = f"{entry.source}:{entry.line}"
+    where = "" if error.message.startswith(place) else f"{place}: "
+    printer.trouble(PixartError(error.code, f"{where}{error.message}", error.hint))
+    return values
+
+
+def pictures(number: int) -> str:
+    """As a person says it."""
     return "1 picture" if number == 1 else f"{number} pictures"
 
 

@@ -178,3 +178,9 @@ GpusPerWorker = Annotated[
         "--gpus-per-worker", metavar="X", min=0, help="GPUs each takes, as 0.5; 0 for the processor. [1]"
     ),
 ]
+AllowMixed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed", help="Draw with unlike workers too: versions, precision.", show_default=False
+    ),
+]

@@ -14,6 +14,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.terminal import plain
 
 RESULT: Final = "pixart.result/1"
+EVENTS: Final = "pixart.batch/1"
 
 
 class Printer:
@@ -101,7 +102,7 @@ class Printer:
         """`error` as two lines on standard error, or as the document if none was sent, or tried, before."""
         if self.as_events and not self._closed:
             self._closed = True
-            self.event("done", **(self._attached or {"schema": RESULT, "ok": False}), **self._failure(error))
+            self.event("done", **(self._attached or {"schema": EVENTS, "ok": False}), **self._failure(error))
             return
         if self.as_json and not self._closed:
             self._document((self._attached or {"schema": RESULT, "ok": False}) | self._failure(error))

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,12 +53,9 @@ def start(folder, *args, **options) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", CHILD, "batch", *args], cwd=folder, env=environ, **streams)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+def wait_until(words: bytes, process: subprocess.Popen[bytes]) -> None:
     assert process.stderr is not None
-    for line in process.stderr:
-        if line == b"ready\n":
-            return
-    raise AssertionError("ended before it was ready")
+    assert any(line.startswith(words) for line in process.stderr), "it ended before"
 
 
 def events(text: str) -> list[dict]:
@@ -97,7 +93,7 @@ def test_a_prompt_without_a_seed_has_the_same_one_always_and_count_goes_on_from_
 
 def test_standard_input_is_a_list_too(tmp_path):
     process = start(tmp_path, "-", *SMALL, "-q", stdin=subprocess.PIPE)
-    out, err = process.communicate(b"red sun\n  -s 7\n", timeout=60)
+    out, err = process.communicate(b"red sun\n  -s 7\n", timeout=300)
     assert (process.returncode, out, err) == (0, b"red-sun-7.png\n", b"")
 
 
@@ -109,6 +105,27 @@ def test_check_prints_the_pictures_and_draws_none(pixart, prompts, stand_in, tmp
     assert pixart("batch", "list.txt", "--check", "--json").json["count"] == 4
     assert events(pixart("batch", "list.txt", "--check", "--json-stream").out)[-1]["count"] == 4
     assert (stand_in.drawn, [path.name for path in tmp_path.iterdir()]) == ([], ["list.txt"])
+
+
+def test_check_names_what_cannot_be_drawn(pixart, prompts, tmp_path):
+    prompts.write_text(
+        "zeppelin\n  --init-image none.png\n" + prompts.read_text() + "x\n  --lora none.safetensors\n"
+    )
+    ran = pixart("batch", "list.txt", "--check", *SMALL)
+    assert (ran.code, ran.out.splitlines()[-1]) == (7, "4 pictures")
+    assert "error: list.txt:1: init image none.png" in ran.err
+    assert "error: 2 pictures of 6 cannot be drawn" in ran.err
+    document = pixart("batch", "list.txt", "--check", "--json").json
+    assert (document["count"], len(document["images"]), document["error"]["exit"]) == (4, 4, 7)
+    assert [each["error"]["code"] for each in document["failed"]] == ["init-image-missing", "lora-missing"]
+    found = events(pixart("batch", "list.txt", "--check", "--json-stream").out)
+    assert [event["event"] for event in found] == ["failed", *["picture"] * 4, "failed", "done"]
+    assert (found[-1]["schema"], found[-1]["count"]) == ("pixart.batch/1", 4)
+
+
+def test_a_stream_is_one_from_the_first_mistake_on(pixart, tmp_path):
+    (found,) = events(pixart("batch", "no-such-list.txt", "--json-stream").out)
+    assert (found["event"], found["schema"], found["error"]["exit"]) == ("done", "pixart.batch/1", 2)
 
 
 def test_sample_takes_some_combinations(pixart, tmp_path):
@@ -197,9 +214,9 @@ def test_shards_counted_from_0_or_from_1_are_the_same():
 def test_the_first_signal_leaves_after_the_step_and_keeps_what_is_drawn(tmp_path, number, code):
     (tmp_path / "list.txt").write_text("sun\n  -s 1\nslow\nmoon\n  -s 1\n")
     process = start(tmp_path, "list.txt", *SMALL, "--json-stream")
-    wait_until_ready(process)
+    wait_until(b"ready", process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == code
     assert b"once more leaves at once" in err
     found = events(out.decode())
@@ -211,11 +228,11 @@ def test_the_first_signal_leaves_after_the_step_and_keeps_what_is_drawn(tmp_path
 def test_the_second_signal_leaves_at_once(tmp_path):
     (tmp_path / "list.txt").write_text("stuck\n")
     process = start(tmp_path, "list.txt", *SMALL)
-    wait_until_ready(process)
+    wait_until(b"ready", process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_until(b"leaving after this step", process)  # two at once would be one to the system
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     process.communicate()
 
 
@@ -224,7 +241,7 @@ def test_a_signal_is_heeded_while_the_list_is_waited_for(tmp_path):
     assert process.stdout is not None
     assert b'"start"' in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=300) == 143
     process.communicate()
 
 
@@ -233,7 +250,7 @@ def test_two_batches_in_one_folder_draw_every_picture_and_no_half_one(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(prompts))
     (tmp_path / "b.txt").write_text("\n".join(reversed(prompts)))
     both = [start(tmp_path, name, *SMALL, "-o", "out/") for name in ("a.txt", "b.txt")]
-    names = [line for process in both for line in process.communicate(timeout=120)[0].splitlines()]
+    names = [line for process in both for line in process.communicate(timeout=300)[0].splitlines()]
     assert [process.returncode for process in both] == [0, 0]
     assert len(names) == len(set(names)) == 12
     assert len(list((tmp_path / "out").glob("*.png"))) == 12

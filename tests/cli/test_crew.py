@@ -117,7 +117,7 @@ def drawing(environ, toy_folder, tmp_path):
 def test_a_helper_that_is_killed_ends_the_drawing_with_one_message(drawing):
     leader, helper = drawing
     helper.kill()
-    _, said = leader.communicate(timeout=120)
+    _, said = leader.communicate(timeout=300)
     assert leader.returncode == 1
     assert said.count("error: ") == 1
     assert "error: one of the processes that draw together is gone" in said
@@ -126,7 +126,7 @@ def test_a_helper_that_is_killed_ends_the_drawing_with_one_message(drawing):
 def test_ctrl_c_ends_all_with_one_message(drawing):
     for process in drawing:
         process.send_signal(signal.SIGINT)
-    said = [process.communicate(timeout=120)[1] for process in drawing]
+    said = [process.communicate(timeout=300)[1] for process in drawing]
     assert [process.returncode for process in drawing] == [130, 130]
     assert said[0].endswith("error: interrupted\n")
     assert said[1] == ""

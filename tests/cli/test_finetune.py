@@ -119,7 +119,7 @@ def test_sigterm_saves_and_leaves(config, tmp_path):
         while running.poll() is None and not metrics.exists():
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        out, err = running.communicate(timeout=120)
+        out, err = running.communicate(timeout=300)
     finally:
         running.kill()
     assert (running.returncode, out) == (143, ""), err

@@ -41,7 +41,7 @@ def child(hub, *more, **environ):
     """`pixart models pull sigma-256 --yes` in a process of its own."""
     return subprocess.run(
         [*PULL, *more], env=online(hub, **environ), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def test_weights_that_do_not_fit_are_refused_and_removed(pull, hub, change, word
 
 def start(hub):
     return subprocess.Popen(
-        PULL, env=online(hub, HF_HUB_DOWNLOAD_TIMEOUT="60"), stdin=subprocess.DEVNULL, text=True,
+        PULL, env=online(hub, HF_HUB_DOWNLOAD_TIMEOUT="600"), stdin=subprocess.DEVNULL, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -241,9 +241,9 @@ def test_killed_and_interrupted_pulls_go_on_with_the_files_that_are_whole(pixart
         hub.faults = [Fault("get", "hold", WEIGHTS, 1)]
         hub.held.clear()
         process = start(hub)
-        assert hub.held.wait(60)
+        assert hub.held.wait(300)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
         assert process.returncode == code
         # SIGKILL leaves a half file behind; the next pull removes it, and Ctrl-C its own.
         assert len(left_overs()) == (1 if number == signal.SIGKILL else 0)
@@ -262,7 +262,7 @@ def test_killed_and_interrupted_pulls_go_on_with_the_files_that_are_whole(pixart
 def test_of_two_pulls_at_once_one_waits(hub):
     hub.faults = [Fault("get", "hold", WEIGHTS, 1)]
     first = start(hub)
-    assert hub.held.wait(60)
+    assert hub.held.wait(300)
     second = start(hub)
     lines = []
     while "waiting" not in "".join(lines[-1:]):
@@ -270,7 +270,7 @@ def test_of_two_pulls_at_once_one_waits(hub):
         assert lines[-1], lines
     hub.release.set()
     for process in (first, second):
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error
     assert hub.fetched("") == 11
     assert_whole(hub)

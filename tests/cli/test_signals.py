@@ -63,15 +63,19 @@ def test_the_second_ends_a_computation_that_python_cannot_interrupt():
     code = (
         "import os, re, signal, threading, time\n"
         "from pixart_cli.cli.signals import watched\n"
-        "def twice():\n"
-        "    for _ in range(2): time.sleep(0.3); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "with watched():\n"
-        "    threading.Thread(target=twice, daemon=True).start()\n"
+        "inside = threading.Event()\n"
+        "def twice(watch):\n"
+        "    inside.wait()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while watch.ended_by is None: time.sleep(0.01)\n"  # two at once would be one to the system
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with watched() as watch:\n"
+        "    threading.Thread(target=twice, args=(watch,), daemon=True).start()\n"
         "    while True:\n"
-        "        try: time.sleep(60)\n"
+        "        try: inside.set(); time.sleep(60)\n"
         "        except BaseException: pass\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 143
+    assert subprocess.run([sys.executable, "-c", code], timeout=300, check=False).returncode == 143
 
 
 def test_leaving_gives_ctrl_c_back_to_the_system():

@@ -23,11 +23,15 @@ _EXTRA: Final = "Install it, on every machine of the cluster: pip install 'pixar
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What was asked of the cluster. None is left to it: a private one here, a worker a GPU or machine."""
+    """What was asked of the cluster. None is left to it: a private one here, a worker a GPU or machine.
+
+    `allow_mixed`: workers that draw otherwise than the others are kept.
+    """
 
     address: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,14 @@ class Size:
     workers: int
     cpus: int
     gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a worker may begin: a machine of the cluster, and how many of its cores it takes."""
+
+    node: str
+    cpus: int
 
 
 def check_installed() -> None:
@@ -59,6 +71,8 @@ def connected(wish: Wish) -> Iterator[Any]:
     address = wish.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None:
         _check_reachable(address)
+    else:  # 15 else: beside anything else that computes, workers would hardly begin
+        os.environ.setdefault("RAY_worker_niceness", "0")
     with _own_signals():
         import ray
 
@@ -170,3 +184,40 @@ def _cpus(room: list[int], workers: int) -> int:
     """Cores a worker draws with: those of the smallest machine, shared by the workers it gets."""
     machines = [cores for cores in room if cores]
     return max(1, min(machines) // -(-workers // len(machines)))
+
+
+class Machines:
+    """Knows the machines of a cluster, and so those that join it later.
+
+    Args:
+        wish: what was asked of the cluster.
+        size: what came of it.
+        nodes: those that are there, as ``ray.nodes()`` describes them.
+    """
+
+    def __init__(self, wish: Wish, size: Size, nodes: list[Mapping[str, Any]]) -> None:
+        self._wanted, self._size = wish.workers, size
+        self._known = {node["NodeID"] for node in nodes}
+
+    def joined(self, nodes: list[Mapping[str, Any]], workers: int) -> list[Place]:
+        """Where further workers may begin, `workers` being there: on machines that were not seen before.
+
+        As many are added as the machines have room for, or as are missing of those that were asked for.
+        """
+        alive = [node for node in nodes if node["Alive"]]
+        new = [node for node in alive if node["NodeID"] not in self._known]
+        self._known |= {node["NodeID"] for node in new}
+        wanted = self._wanted or sum(len(self._places(node)) for node in alive)
+        places = [place for node in new for place in self._places(node)]
+        return places[: max(0, wanted - workers)]
+
+    def _places(self, node: Mapping[str, Any]) -> list[Place]:
+        has, size = node["Resources"], self._size
+        cpus = min(size.cpus, int(has.get("CPU", 0)))
+        if size.gpus:
+            room = int(has.get("GPU", 0) / size.gpus)
+        elif self._wanted:
+            room = int(has.get("CPU", 0)) // max(1, cpus)
+        else:
+            room = 1
+        return [Place(node=node["NodeID"], cpus=cpus)] * room if cpus else []

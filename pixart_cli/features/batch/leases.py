@@ -30,12 +30,18 @@ class Leases:
     """
 
     def __init__(self, tasks: Iterator[Task], *, workers: int) -> None:
-        self._tasks, self._share = tasks, WINDOW * workers
+        self._tasks = tasks
         self._ahead: deque[Task] = deque()
         self._again: deque[Task] = deque()
         self._deaths = Counter[str]()
+        self._twice: dict[int, tuple[Lease, Lease]] = {}
         self._ended = False
         self.wrong: PixartError | None = None
+        self.serve(workers)
+
+    def serve(self, workers: int) -> None:
+        """There are so many workers from now on."""
+        self._share = WINDOW * workers
 
     @property
     def is_empty(self) -> bool:
@@ -66,30 +72,47 @@ class Leases:
             else:
                 self._ahead.append(task)
 
-    def is_again(self, lease: Lease) -> bool:
-        """Whether the lease was lent before: its picture may have been published just before the death."""
-        return lease.tasks[0].fingerprint in self._deaths
+    def second(self, lease: Lease) -> Lease | None:
+        """One picture of `lease`, for another worker too; None if all of it is. The first outcome counts."""
+        for task in lease.open.values():
+            if id(task) not in self._twice:
+                copy = Lease([task])
+                self._twice[id(task)] = lease, copy
+                return copy
+        return None
 
-    def settle(self, lease: Lease, place: int) -> Task:
-        """The picture at `place` of the lease has an outcome."""
-        task = lease.open.pop(place)
+    def is_doubtful(self, task: Task) -> bool:
+        """Whether the picture may be there although nobody said so: more than one worker had it."""
+        return task.fingerprint in self._deaths or id(task) in self._twice
+
+    def settle(self, lease: Lease, place: int) -> Task | None:
+        """The picture at `place` of the lease has an outcome; None if it had one, from another worker."""
+        task = lease.open.pop(place, None)
+        if task is None:
+            return None
         self._deaths.pop(task.fingerprint, None)
+        for other in self._twice.pop(id(task), ()):
+            other.open = {there: each for there, each in other.open.items() if each is not task}
         return task
 
     def give_back(self, lease: Lease) -> None:
         """Nobody began to draw it."""
-        self._again.extend(lease.open.values())
+        self._again.extend(task for task in lease.open.values() if not self._is_elsewhere(task))
         lease.open.clear()
+
+    def _is_elsewhere(self, task: Task) -> bool:
+        """Whether another worker has it too; of the two that is the only one from now on."""
+        return self._twice.pop(id(task), None) is not None
 
     def died(self, lease: Lease) -> Iterator[Failed]:
         """The worker died that was drawing it; gives those at which that happened for the third time."""
-        for task in lease.open.values():
-            self._deaths[task.fingerprint] += 1
-            if self._deaths[task.fingerprint] < MOST:
-                self._again.append(task)
+        for place, task in list(lease.open.items()):
+            deaths = self._deaths[task.fingerprint] + 1
+            if deaths < MOST:
+                self._deaths[task.fingerprint] = deaths
                 continue
-            del self._deaths[task.fingerprint]
+            self.settle(lease, place)
             what = f"{MOST} workers died while they drew this picture, and it is not tried again"
             hint = "See what killed them, memory most often; draw it smaller."
             yield Failed(task=task, error=PixartError("process-killed", what, hint))
-        lease.open.clear()
+        self.give_back(lease)

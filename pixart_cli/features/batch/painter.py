@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -15,23 +16,29 @@ from typing import Any, Final
 import pixart_cli
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.rendering import ProgressEvent, Renderer
-from pixart_cli.diffusion.device import Machine, MemoryPlan, plan, probe
-from pixart_cli.features.batch.engine import Outcome, Published, Task
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
 from pixart_cli.features.batch.local import LocalEngine
-from pixart_cli.features.generate import network, spec_of
+from pixart_cli.features.batch.planning import Planner
+from pixart_cli.features.generate import network
 
 _COUNTED: Final = ("torch", "diffusers")  # whose versions decide pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """How every worker draws: what was said for the whole batch. `renderers` replaces the networks."""
+    """How every worker draws: what was said for the whole batch.
+
+    `models` are those that are known to be asked for; `renderers` replaces the networks.
+    """
 
     device: str
     memory: str
+    compiled: bool
     cache_bytes: int
     together: bool
     force: bool
+    models: tuple[str, ...] = ()
     renderers: Any = None
 
 
@@ -46,6 +53,23 @@ class Reply:
     warnings: tuple[str, ...] = ()
     by_another: bool = False
     error: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """Who a worker is.
+
+    Attributes:
+        host: where it runs.
+        life: another after every death.
+        versions: of what decides pixels.
+        arithmetic: by model, kind of device and precision; of a model that is not there nothing.
+    """
+
+    host: str
+    life: str
+    versions: dict[str, str]
+    arithmetic: dict[str, tuple[str, str]]
 
 
 class Leave(BaseException):
@@ -67,30 +91,40 @@ class Painter:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
-        self._machine: Machine | None = None
-        self._plans = lru_cache(1024)(self._planned)
+        self._life = uuid.uuid4().hex
+        self._planner = Planner(device=orders.device, memory=orders.memory, compiled=orders.compiled)
         self._leave = threading.Event()
         self._engine = LocalEngine(
             self._renderer_of, self.plan_of, force=orders.force,
             on_progress=_silent, pause=self._pause,
         )  # fmt: skip
 
-    def ready(self) -> tuple[str, dict[str, str]]:
-        """Where this worker is, and the versions it draws with."""
-        return socket.gethostname(), versions()
+    def ready(self) -> Hello:
+        """Who this worker is."""
+        arithmetic = {}
+        for model in self._orders.models:
+            with suppress(PixartError):  # told of the pictures that ask for it
+                arithmetic[model] = self._planner.arithmetic_of(model)
+        return Hello(host=socket.gethostname(), life=self._life, versions=versions(), arithmetic=arithmetic)
 
     def stop(self) -> None:
         """Leave after this step; called while it paints."""
         self._leave.set()
 
-    def paint(self, tasks: Sequence[Task]) -> Iterator[Reply]:
-        """Draw and publish `tasks`; a reply as soon as one is there."""
+    def paint(self, tasks: Sequence[Task], life: str) -> Iterator[Reply]:
+        """Draw and publish `tasks`; a reply as soon as one is there.
+
+        None, and nothing is drawn, if they were lent to an earlier life: Ray gives the calls to a worker that
+        died unnoticed to its successor, while who lent them hears of the death and lends them to another.
+        """
+        if life != self._life:
+            return
         places = {id(task): place for place, task in enumerate(tasks)}
         try:
             for outcome in self._engine.run(iter(tasks)):
+                if isinstance(outcome, Failed) and outcome.error.code == "bug":
+                    self._leave_if_device_is_lost()
                 yield _reply(places[id(outcome.task)], outcome)
-                if not isinstance(outcome, Published) and outcome.error.code == "bug":
-                    _leave_if_device_is_lost()
         except Leave:
             return
         except PixartError as error:
@@ -98,16 +132,7 @@ class Painter:
 
     def plan_of(self, task: Task) -> MemoryPlan:
         """How this machine draws `task`."""
-        request = task.request
-        return self._plans(request.model, request.width, request.height, request.refine)
-
-    def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
-        if self._machine is None:
-            self._machine = probe()
-        return plan(
-            self._machine, spec_of(model), width, height,
-            device=self._orders.device, memory=self._orders.memory, refine=refine,
-        )  # fmt: skip
+        return self._planner.plan_of(task.request)
 
     def _renderer_of(self, model: str, memory_plan: MemoryPlan, files: dict[str, Path]) -> Renderer:
         orders = self._orders
@@ -118,6 +143,25 @@ class Painter:
     def _pause(self) -> None:
         if self._leave.is_set():
             raise Leave
+
+    def _leave_if_device_is_lost(self) -> None:
+        """After some errors a process can never use its GPU again: another takes its place, as after a death.
+
+        The picture at which that happened is not blamed, but drawn again.
+        """
+        if self._has_lost_its_device():
+            os._exit(1)
+
+    def _has_lost_its_device(self) -> bool:
+        import torch
+
+        if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+            return False
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return True
+        return False
 
 
 def _silent(_event: ProgressEvent) -> None:
@@ -135,14 +179,3 @@ def _reply(place: int, outcome: Outcome) -> Reply:
 
 def _said(error: PixartError) -> tuple[str, str, str]:
     return error.code, error.message, error.hint
-
-
-def _leave_if_device_is_lost() -> None:
-    """After some errors a process can never use its GPU again: it ends, and another takes its place."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:
-            os._exit(1)

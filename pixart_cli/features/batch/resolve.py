@@ -23,16 +23,17 @@ from pixart_cli.core.settings import (
     resolve_requests,
 )
 from pixart_cli.core.template import Naming
-from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
-from pixart_cli.diffusion.weights import installed_models, parameters_of
+from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.weights import installed_models
 from pixart_cli.features.batch.bucket import target_of
 from pixart_cli.features.batch.engine import Task
+from pixart_cli.features.batch.planning import Planner
 from pixart_cli.features.batch.publishing import places
 from pixart_cli.features.batch.store import Store
-from pixart_cli.features.generate import gather, spec_of
+from pixart_cli.features.generate import gather
 
 INDEX_DIGITS: Final = 6
-_REMEMBERED: Final = 1024  # different sets of options, and different sizes
+_REMEMBERED: Final = 1024  # different sets of options
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,22 @@ class Resolver:
         self.naming = _check_naming(naming)
         self._installed = installed_models()
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
-        self._plan = lru_cache(_REMEMBERED)(self._planned)
         if _names_files(self.settings):
             gather(self.settings)
-        self._machine: Machine | None = None  # looked at when the first picture is to be drawn
+        values = self.settings.values
+        self._planner = Planner(
+            device=values["device"], memory=values["memory"], compiled=values["torch_compile"]
+        )
 
     @property
     def folder(self) -> Path:
         """The folder that the pictures are in or below, and where a batch keeps its own files."""
         return self.naming.folder
+
+    @property
+    def model(self) -> str:
+        """What draws a prompt that names no model."""
+        return self._spoken(()).model
 
     def tasks(self, entry: prompt_list.Job, index: int) -> list[Task]:
         """The pictures of one prompt, `index` being the place of the first in the whole list, from 0.
@@ -147,20 +155,8 @@ class Resolver:
         Raises:
             PixartError: "size-invalid" for a picture larger than its memory, "device-unavailable".
         """
-        request = task.request
         with _told_of(task.entry):
-            return self._plan(request.model, request.width, request.height, request.refine)
-
-    def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
-        values = self.settings.values
-        if self._machine is None:
-            self._machine = probe()
-        planned = plan(
-            self._machine, spec_of(model), width, height,
-            device=values["device"], memory=values["memory"], refine=refine,
-            facts=Facts(parameters=parameters_of(model)),
-        )  # fmt: skip
-        return replace(planned, compiled=values["torch_compile"])
+            return self._planner.plan_of(task.request)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
@@ -208,13 +208,17 @@ class Batch:
             self._recent.popitem(last=False)
         return False
 
-    def plan(self, entries: Iterable[prompt_list.Job]) -> Iterator[Task]:
-        """Every picture of this part, drawn or not: nothing is drawn or written.
+    def plan(self, entries: Iterable[prompt_list.Job]) -> Iterator[Task | Refused]:
+        """Every picture of this part, drawn or not, and every prompt that can be none: nothing is written.
 
         Raises:
             PixartError: for a wrong line.
         """
-        return self._all(entries)
+        for task in chain(self._all(entries), [None]):
+            while self._refused:
+                yield cast(Refused, self._refused.popleft())
+            if task is not None:
+                yield task
 
 
 def _named(stem: str, shard: Shard, suffix: str) -> str:

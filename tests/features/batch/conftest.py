@@ -111,20 +111,28 @@ def tasks_of(resolver, *entries):
     return iter([task for n, each in enumerate(entries) for task in resolver.tasks(each, n)])
 
 
+# Workers find the tests, and are not nice (15 else), or on a busy machine they would never begin.
+OF_RAY = {
+    "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def one_ray():
-    """A small Ray for all tests of a process."""
+    """A small Ray for all tests of a process: a cluster of one machine, which others may join."""
     ray = pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
+    from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+        for name, value in OF_RAY.items():
+            patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)
         kept = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
-            log_to_driver=False, logging_level="CRITICAL", namespace="pixart",
-        )  # fmt: skip
+        head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100_000_000}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL", namespace="pixart")
         signal.signal(signal.SIGTERM, kept)
-    yield
+    yield cluster
     ray.shutdown()
+    cluster.shutdown()

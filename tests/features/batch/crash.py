@@ -96,14 +96,14 @@ def victim(folder: Path, inject: str) -> int:
     os.write(writer, b"x")
     os.close(writer)
     _, status = os.waitpid(pid, 0)
-    tracer.wait(timeout=30)
+    tracer.wait(timeout=300)
     return status
 
 
 def _attach(pid: int, inject: str) -> subprocess.Popen[bytes]:
     argv = ["strace", "-f", "-qq", "-p", str(pid), "-o", os.devnull, "-e", inject]
     tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    for _ in range(3000):  # until the victim has a tracer
+    for _ in range(30_000):  # until the victim has a tracer
         if f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{pid}/status").read_text():
             return tracer
         select.select([], [], [], 0.01)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pixart_cli.features.batch.cluster import Wish
 from pixart_cli.features.batch.engine import Failed
+from pixart_cli.features.batch.fleet import Patience
 from pixart_cli.features.batch.painter import Orders, Painter
 from pixart_cli.features.batch.ray_engine import RayEngine
 from pixart_cli.features.batch.resolve import Resolver
@@ -34,7 +35,10 @@ def die() -> None:
 
 @dataclass(frozen=True)
 class Renderers:
-    """Gives stand-ins that note in `folder` what they draw, and die at "poison", and once at "mortal"."""
+    """Gives stand-ins that note in `folder` what they draw, and fail at some words.
+
+    "poison" kills, "mortal" once; "broken" is an error, "fickle" once; "slow" lasts, "tar" once for ever.
+    """
 
     folder: Path
 
@@ -46,6 +50,7 @@ class _Mortal(StandIn):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
+        (folder / f"process-{os.getpid()}").touch()
 
     def render(self, requests, *, on_progress):
         for request in requests:
@@ -53,6 +58,10 @@ class _Mortal(StandIn):
                 file.write(request.prompt + "\n")
             if "slow" in request.prompt:
                 time.sleep(0.3)
+            if "tar" in request.prompt and _first(self.folder / "stuck"):
+                time.sleep(3600)
+            if "fickle" in request.prompt and _first(self.folder / "failed"):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if "poison" in request.prompt or (
                 "mortal" in request.prompt and _first(self.folder / "died-before")
             ):
@@ -79,17 +88,33 @@ class OldPainter(Painter):
     """All of these are of another version."""
 
     def ready(self):
-        host, found = super().ready()
-        return host, found | {"diffusers": "0.1"}
+        said = super().ready()
+        return replace(said, versions=said.versions | {"diffusers": "0.1"})
 
 
 class OneOldPainter(Painter):
     """One of these is of another version: the one that is there first."""
 
     def ready(self):
-        host, found = super().ready()
+        said = super().ready()
         first = _first(self._orders.renderers.folder / "old")
-        return host, found | ({"diffusers": "0.1"} if first else {})
+        return replace(said, versions=said.versions | {"diffusers": "0.1"}) if first else said
+
+
+class OneCoarsePainter(Painter):
+    """One of these draws in another precision."""
+
+    def ready(self):
+        said = super().ready()
+        first = _first(self._orders.renderers.folder / "coarse")
+        return replace(said, arithmetic={"mini": ("cpu", "bfloat16")}) if first else said
+
+
+class LosingPainter(Painter):
+    """Loses its GPU at "fickle", once."""
+
+    def _has_lost_its_device(self):
+        return _first(self._orders.renderers.folder / "lost")
 
 
 class UselessPainter(Painter):
@@ -97,6 +122,29 @@ class UselessPainter(Painter):
 
     def __init__(self, orders):
         raise OSError("no such library")
+
+
+class Reborn(Painter):
+    """As one that died between two leases, once and unnoticed: the second is lent to a life that is over."""
+
+    def paint(self, tasks, life):
+        if _first(self._orders.renderers.folder / "reborn"):
+            self._life = "another"
+        yield from super().paint(tasks, life)
+
+
+PATIENT = Patience(room=3600, late=3600)
+
+
+TWO = Wish(workers=2, gpus_per_worker=0)
+
+
+def orders_of(folder: Path) -> Orders:
+    """Stand-ins that note in `folder` what they draw."""
+    return Orders(
+        device="cpu", memory="auto", compiled=False, cache_bytes=0, together=False, force=False,
+        models=("mini",), renderers=Renderers(folder),
+    )  # fmt: skip
 
 
 class _Into(Resolver):
@@ -113,18 +161,15 @@ class _Into(Resolver):
 class DrawnOnRay:
     """One run of a batch on Ray, in a folder."""
 
-    def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, force=False):
+    def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, wish=TWO,
+                 patience=PATIENT, said=None):  # fmt: skip
         resolver = _Into(store, folder)
-        self.batch = Batch(resolver, typed=SMALL, force=force)
-        self.said: list[str] = []
+        self.batch = Batch(resolver, typed=SMALL)
+        self.said: list[str] = [] if said is None else said
         self.events: list[object] = []
-        orders = Orders(
-            device="cpu", memory="auto", cache_bytes=0, together=False, force=force,
-            renderers=Renderers(folder),
-        )  # fmt: skip
         engine = RayEngine(
-            Wish(workers=2, gpus_per_worker=0), orders, pause=lambda: pause and pause(self.events),
-            say=self.said.append, painter=painter,
+            wish, orders_of(folder), pause=lambda: pause and pause(self.events),
+            say=self.said.append, painter=painter, patience=patience,
         )  # fmt: skip
         self.events = []
         for event in self.batch.run(jobs, engine):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.features.batch.conftest import ROOT, Runs, entry
+from tests.features.batch.conftest import OF_RAY, Runs, entry
 from tests.features.batch.mortal import DrawnOnRay
 
 # Ray looks after a machine for half a minute before it gives it up; here for two seconds.
@@ -25,9 +25,7 @@ _IMPATIENT = {
 
 def main() -> int:
     """The exit code: 0 when every picture is there once, with the bytes that one process gives."""
-    for name, value in {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}.items():
-        os.environ[name] = value
-    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ.update(OF_RAY)
     import ray
     from ray.cluster_utils import Cluster
 

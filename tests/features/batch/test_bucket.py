@@ -69,7 +69,7 @@ def server():
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(300):
+        for _ in range(3000):
             try:
                 urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
                 break

@@ -7,11 +7,11 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch import cluster
-from pixart_cli.features.batch.cluster import Size, Wish, size_of
+from pixart_cli.features.batch.cluster import Machines, Size, Wish, size_of
 
 
-def nodes(*resources, alive=True):
-    return [{"Alive": alive, "Resources": each} for each in resources]
+def nodes(*resources, alive=True, first=0):
+    return [{"NodeID": n, "Alive": alive, "Resources": each} for n, each in enumerate(resources, first)]
 
 
 GPUS = nodes({"CPU": 32, "GPU": 4}, {"CPU": 64, "GPU": 8}, {"CPU": 8})
@@ -38,6 +38,37 @@ GPUS = nodes({"CPU": 32, "GPU": 4}, {"CPU": 64, "GPU": 8}, {"CPU": 8})
 )
 def test_a_worker_gets_a_gpu_or_a_machine(wish, where, on_cpu, expected):
     assert size_of(wish, where, on_cpu=on_cpu) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "there", "new", "workers", "expected"),
+    [
+        (Wish(), {"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 3}, 2, [(1, 1)] * 3),
+        (Wish(gpus_per_worker=0.5), {"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, 2, [(1, 1)] * 2),
+        (Wish(), {"CPU": 8, "GPU": 2}, {"CPU": 8}, 2, []),
+        (Wish(), {"CPU": 8}, {"CPU": 16}, 1, [(1, 8)]),
+        (Wish(), {"CPU": 8}, {"CPU": 4}, 1, [(1, 4)]),
+        (Wish(), {"CPU": 8}, {}, 1, []),
+        (Wish(), {"CPU": 8}, {"CPU": 8}, 2, []),  # as many as there is room for are there
+        (Wish(workers=3), {"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 4}, 3, []),  # it joins by itself
+        (Wish(workers=3), {"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 4}, 2, [(1, 1)]),  # one was given up
+        (Wish(workers=4, gpus_per_worker=0), {"CPU": 8}, {"CPU": 8}, 2, [(1, 2)] * 2),
+    ],
+)
+def test_a_machine_that_joins_gets_the_workers_it_has_room_for(wish, there, new, workers, expected):
+    before = nodes(there)
+    machines = Machines(wish, size_of(wish, before, on_cpu=False), before)
+    assert machines.joined(before, workers) == []
+    both = before + nodes(new, first=1)
+    assert [(place.node, place.cpus) for place in machines.joined(both, workers)] == expected
+    assert machines.joined(both, 0) == []  # it is new once
+
+
+def test_what_a_machine_that_left_had_is_no_room():
+    before = nodes({"CPU": 8}, {"CPU": 8})
+    machines = Machines(Wish(), size_of(Wish(), before, on_cpu=True), before)
+    now = nodes({"CPU": 8}) + nodes({"CPU": 8}, first=1, alive=False) + nodes({"CPU": 8}, first=2)
+    assert machines.joined(now, 2) == []  # Ray begins the worker of the one that left on it
 
 
 @pytest.mark.parametrize("gpus", [1, 9])

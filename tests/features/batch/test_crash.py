@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def tried(*args: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-m", "tests.features.batch.crash", *args],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=550, check=False,
     )  # fmt: skip
     if "did not attach" in done.stderr:
         pytest.skip("this system lets no process trace another")

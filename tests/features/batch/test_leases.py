@@ -77,3 +77,51 @@ def test_a_wrong_line_ends_the_list_and_is_kept(tasks):
     assert leases.take().tasks == tasks[:1]
     assert leases.is_empty
     assert leases.wrong.code == "prompt-list-invalid"
+
+
+@pytest.fixture
+def lent(tasks):
+    """Leases, and two of them: of a worker that is late."""
+    leases = Leases(iter(tasks[:2]), workers=1)
+    return leases, leases.take(), leases.take()
+
+
+def test_the_first_of_two_outcomes_counts(tasks, lent):
+    leases, late, _ = lent
+    copy = leases.second(late)
+    assert copy.tasks == late.tasks[:1]
+    assert all(leases.is_doubtful(each) for each in copy.tasks)
+    assert leases.second(late) is None  # a second time, and not a third
+    assert leases.second(copy) is None
+    assert leases.settle(copy, 0) is tasks[0]
+    assert leases.settle(late, 0) is None
+    assert not late.open
+    assert not leases._twice
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_that_have_it_one_may_die(lent, first):
+    leases, late, waiting = lent
+    both = [late, leases.second(late)]
+    assert list(leases.died(both[first])) == []
+    leases.give_back(waiting)
+    assert leases.take().tasks == waiting.tasks  # but not what the other still draws
+    assert leases.settle(both[1 - first], 0) is not None
+
+
+def test_when_both_die_it_is_lent_again(tasks, lent):
+    leases, late, _ = lent
+    copy = leases.second(late)
+    assert [*leases.died(late), *leases.died(copy)] == []
+    while (lease := leases.take()) and lease.tasks[0] is not tasks[0]:
+        pass
+    (failed,) = leases.died(lease)
+    assert failed.task is tasks[0]
+
+
+def test_the_third_death_settles_it_for_the_other_as_well(lent):
+    leases, late, _ = lent
+    leases._deaths[late.tasks[0].fingerprint] = 2
+    copy = leases.second(late)
+    assert [each.error.code for each in leases.died(copy)] == ["process-killed"]
+    assert not late.open

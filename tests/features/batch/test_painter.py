@@ -14,13 +14,18 @@ ENTRIES = [entry(f"sun {n}", n) for n in range(4)]
 
 
 def painter_of(renderer, **orders):
-    values = {"device": "cpu", "memory": "auto", "cache_bytes": 0, "together": False, "force": False}
+    values = {"device": "cpu", "memory": "auto", "compiled": False, "cache_bytes": 0, "together": False}
+    values |= {"force": False}
     return Painter(Orders(renderers=lambda model, plan: renderer, **(values | orders)))
+
+
+def painted(worker, tasks):
+    return worker.paint(tasks, worker.ready().life)
 
 
 def test_a_reply_a_picture_and_no_pixels_in_any(resolver):
     tasks = list(tasks_of(resolver, *ENTRIES))
-    replies = list(painter_of(StandIn()).paint(tasks))
+    replies = list(painted(painter_of(StandIn()), tasks))
     assert sorted(reply.place for reply in replies) == [0, 1, 2, 3]
     assert all(reply.path.exists() and reply.provenance["device"] == "cpu" for reply in replies)
     assert max(len(pickle.dumps(reply)) for reply in replies) < 1000
@@ -33,9 +38,10 @@ def test_a_task_travels_whole(resolver):
 
 def test_a_bad_picture_is_its_own_and_bad_weights_are_all(resolver):
     tasks = list(tasks_of(resolver, *ENTRIES[:2], entry("poison")))
-    replies = list(painter_of(Moody()).paint(tasks))
+    replies = list(painted(painter_of(Moody()), tasks))
     assert [(reply.place, reply.error[0]) for reply in replies if reply.error] == [(2, "bug")]
-    *_, last = painter_of(Moody(failing("weights-invalid"))).paint(list(tasks_of(resolver, entry("gall"))))
+    worker = painter_of(Moody(failing("weights-invalid")))
+    *_, last = painted(worker, list(tasks_of(resolver, entry("gall"))))
     assert (last.place, last.error) == (None, ("weights-invalid", "it failed", ""))
 
 
@@ -44,20 +50,31 @@ def test_one_load_serves_all_leases(resolver):
     worker = painter_of(StandIn())
     worker._engine._renderer_of = lambda *_: loads.append(1) or StandIn()
     for each in ENTRIES:
-        list(worker.paint(list(tasks_of(resolver, each))))
+        list(painted(worker, list(tasks_of(resolver, each))))
     assert loads == [1]
 
 
 def test_stopped_it_leaves_and_blames_nobody(resolver):
     worker = painter_of(Moody())
-    replies = worker.paint(list(tasks_of(resolver, *ENTRIES)))
+    replies = painted(worker, list(tasks_of(resolver, *ENTRIES)))
     worker.stop()
     assert [reply.error for reply in replies if reply.error] == []
+
+
+def test_what_an_earlier_life_was_lent_is_not_drawn(resolver):
+    renderer = StandIn()
+    assert list(painter_of(renderer).paint(list(tasks_of(resolver, *ENTRIES)), "another")) == []
+    assert renderer.drawn == []
 
 
 def test_what_a_build_adds_is_no_other_version(monkeypatch):
     monkeypatch.setattr(painter, "version", lambda name: {"torch": "2.6.0+cu128"}.get(name, "0.42.0"))
     assert versions() == {"pixart": __version__, "torch": "2.6.0", "diffusers": "0.42.0"}
+
+
+def test_a_worker_says_what_it_would_compute_with_and_nothing_of_what_it_lacks():
+    said = painter_of(StandIn(), models=("mini", "no-such-model")).ready()
+    assert said.arithmetic == {"mini": ("cpu", "float32")}
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -73,5 +90,5 @@ def test_a_device_that_is_lost_ends_the_process(monkeypatch, lost):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(painter.os, "_exit", ended.append)
-    painter._leave_if_device_is_lost()
+    painter_of(StandIn())._leave_if_device_is_lost()
     assert ended == ([1] if lost else [])
