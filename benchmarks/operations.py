@@ -14,7 +14,8 @@ import argparse
 from pixart_cli.core.catalog import get_model
 from pixart_cli.core.refine import AUTO, plan_passes
 from pixart_cli.core.resolution import choose_bin
-from pixart_cli.diffusion.estimate import RUNGS, estimate, windows
+from pixart_cli.diffusion.estimate import estimate, windows
+from pixart_cli.diffusion.rungs import RUNGS
 
 SIZES = ((1024, 1024), (2048, 2048), (3840, 2160), (4096, 4096), (7680, 4320))
 GIB = 1 << 30

@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.diffusion.convoy import Convoy, DtypeOf
 from pixart_cli.diffusion.device import MemoryPlan
 
@@ -66,12 +67,16 @@ def on_device(network: torch.nn.Module, plan: MemoryPlan) -> Iterator[None]:
 def encoding(encoder: torch.nn.Module, plan: MemoryPlan, dtype_of: DtypeOf) -> Iterator[None]:
     """As :func:`on_device` for the text encoder, which may have to stay in the file's own precision.
 
+    A quantised one is on the device since it was loaded, and moves no more.
+
     Args:
         dtype_of: the precision that each of its weights is used in, by name.
     """
     if plan.streams_encoder:
         with passing(encoder, plan.device, dtype_of):
             yield
+    elif plan.encoder_bits != UNQUANTISED:
+        yield
     else:
         with on_device(encoder, plan):
             yield

@@ -8,8 +8,6 @@ from pixart_cli.core.refine import plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
     NOTHING,
-    PEER_RUNGS,
-    RUNGS,
     Facts,
     decode_bytes,
     delivered_bytes,
@@ -19,6 +17,7 @@ from pixart_cli.diffusion.estimate import (
     windows,
 )
 from pixart_cli.diffusion.refine import starts
+from pixart_cli.diffusion.rungs import PEER_RUNGS, RUNGS
 
 GIB = 1 << 30
 

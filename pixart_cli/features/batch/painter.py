@@ -14,8 +14,10 @@ from typing import Any, Final
 
 import pixart_cli
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.hub_code import refuse_hub_code
 from pixart_cli.core.rendering import ProgressEvent, Renderer
-from pixart_cli.diffusion.device import Machine, MemoryPlan, plan, probe
+from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
+from pixart_cli.diffusion.quantisation import check_library
 from pixart_cli.features.batch.engine import Outcome, Published, Task
 from pixart_cli.features.batch.local import LocalEngine
 from pixart_cli.features.generate import network, spec_of
@@ -66,6 +68,7 @@ class Painter:
     """
 
     def __init__(self, orders: Orders) -> None:
+        refuse_hub_code()
         self._orders = orders
         self._machine: Machine | None = None
         self._plans = lru_cache(1024)(self._planned)
@@ -99,14 +102,18 @@ class Painter:
     def plan_of(self, task: Task) -> MemoryPlan:
         """How this machine draws `task`."""
         request = task.request
-        return self._plans(request.model, request.width, request.height, request.refine)
+        check_library(request.text_encoder_bits)
+        return self._plans(
+            request.model, request.width, request.height, request.refine, request.text_encoder_bits
+        )
 
-    def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
+    def _planned(self, model: str, width: int, height: int, refine: str, bits: int) -> MemoryPlan:
         if self._machine is None:
             self._machine = probe()
         return plan(
             self._machine, spec_of(model), width, height,
             device=self._orders.device, memory=self._orders.memory, refine=refine,
+            facts=Facts(encoder_bits=bits),
         )  # fmt: skip
 
     def _renderer_of(self, model: str, memory_plan: MemoryPlan, files: dict[str, Path]) -> Renderer:

@@ -24,6 +24,7 @@ from pixart_cli.core.settings import (
 )
 from pixart_cli.core.template import Naming
 from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
+from pixart_cli.diffusion.quantisation import check_library
 from pixart_cli.diffusion.weights import installed_models, parameters_of
 from pixart_cli.features.batch.bucket import target_of
 from pixart_cli.features.batch.engine import Task
@@ -135,6 +136,7 @@ class Resolver:
             _check_known_by_name(settings.values["output"])
         inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
+        check_library(sample.text_encoder_bits)
         return _Spoken(settings, sample.model, inputs, files, naming, store)
 
     def _naming(self, output: str | None) -> tuple[Naming, Store]:
@@ -149,16 +151,18 @@ class Resolver:
         """
         request = task.request
         with _told_of(task.entry):
-            return self._plan(request.model, request.width, request.height, request.refine)
+            return self._plan(
+                request.model, request.width, request.height, request.refine, request.text_encoder_bits
+            )
 
-    def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
+    def _planned(self, model: str, width: int, height: int, refine: str, bits: int) -> MemoryPlan:
         values = self.settings.values
         if self._machine is None:
             self._machine = probe()
         planned = plan(
             self._machine, spec_of(model), width, height,
             device=values["device"], memory=values["memory"], refine=refine,
-            facts=Facts(parameters=parameters_of(model)),
+            facts=Facts(parameters=parameters_of(model), encoder_bits=bits),
         )  # fmt: skip
         return replace(planned, compiled=values["torch_compile"])
 
