@@ -3,12 +3,12 @@
     python -m benchmarks.encoder [--layers 3] [--width 4096] [--rounds 2] [--prompts 5]
 
 The class is T5's own with random float32 weights in a file, as released: with the default width blocks of
-T5-XXL's very size, three instead of twenty-four. Each way is a process of its own, in turns; the way "float32"
-is what the others are held against. "weights" are the bytes of parameters and buffers, of those that are streamed
-the ones in the file; "held" is the most memory besides mapped files, from before loading to the last prompt.
-Loading includes quantising. Times are processor seconds, medians over the rounds; wall seconds beside them, which
-other programs lengthen. Errors are the relative ones of all embeddings: |x - exact| / |exact|.
-Needs `pip install 'pixart-cli[quant]'`, and Linux.
+T5-XXL's very size, three instead of twenty-four. Each way is a process of its own, in turns; the way
+"float32" is what the others are held against. "weights" are the bytes of parameters and buffers, of those
+that are streamed the ones in the file; "held" is the most memory besides mapped files, from before loading
+to the last prompt. Loading includes quantising. Times are processor seconds, medians over the rounds; wall
+seconds beside them, which other programs lengthen. Errors are the relative ones of all embeddings:
+|x - exact| / |exact|. Needs `pip install 'pixart-cli[quant]'`, and Linux.
 """
 
 from __future__ import annotations
