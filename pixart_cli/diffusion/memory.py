@@ -34,6 +34,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
+def says_out_of_memory(report: str) -> bool:
+    """Whether `report`, of a library that keeps the error itself, says that memory ran out."""
+    return any(sign in report for sign in (*_SIGNS, "OutOfMemoryError", "MemoryError"))
+
+
 def return_unused(device: str) -> None:
     """Give back to the system what torch keeps on `device` for later; on the processor it keeps nothing."""
     if device.startswith("cuda"):

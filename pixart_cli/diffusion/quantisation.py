@@ -7,6 +7,7 @@ of words as they are: a quarter of all weights. Imports neither library until as
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,24 +90,30 @@ def quantised_encoder(
     refuse_hub_code()
     from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-    with _silence(), _known_failures():
-        encoder: T5EncoderModel = T5EncoderModel.from_pretrained(
-            None, config=config, state_dict=dict(state), dtype=dtype, device_map={"": device},
-            quantization_config=_settings(bits, dtype),
-        )  # fmt: skip
+    with _heard() as said:
+        try:
+            encoder: T5EncoderModel = T5EncoderModel.from_pretrained(
+                None, config=config, state_dict=dict(state), dtype=dtype, device_map={"": device},
+                quantization_config=_settings(bits, dtype),
+            )  # fmt: skip
+        except (ImportError, RuntimeError) as error:
+            raise _failure(error, "\n".join(said)) from error
     return encoder.eval()
 
 
-@contextmanager
-def _known_failures() -> Iterator[None]:
-    """A library that is there and cannot be used, as it is built for other drivers, is no bug."""
-    try:
-        yield
-    except (ImportError, RuntimeError) as error:
-        if LIBRARY not in str(error):
-            raise
-        hint = f"Install the {LIBRARY} that fits torch and the driver, or leave --encoder-bits out."
-        raise PixartError("install-broken", f"{LIBRARY} cannot be used: {error}", hint) from error
+def _failure(error: ImportError | RuntimeError, report: str) -> Exception:
+    """What `error` was: of what fails while weights are quantised transformers keeps a report alone."""
+    from pixart_cli.diffusion.memory import is_out_of_memory, says_out_of_memory
+
+    if not is_out_of_memory(error) and says_out_of_memory(report):
+        return MemoryError("memory ran out while the text encoder was quantised")
+    if is_out_of_memory(error) or LIBRARY not in f"{error}{report}":
+        return error
+    # A library that is there and cannot be used, as it is built for other drivers, is no bug.
+    cause = re.search(r"^\w*Error: .+", report, re.MULTILINE)
+    what = f"{LIBRARY} cannot be used: {cause[0] if cause else error}"
+    hint = f"Install the {LIBRARY} that fits torch and the driver, or leave --encoder-bits out."
+    return PixartError("install-broken", what, hint)
 
 
 def _settings(bits: int, dtype: torch.dtype) -> Any:
@@ -117,18 +124,33 @@ def _settings(bits: int, dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
+class _Ear(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        self.said.append(record.getMessage())
+
+
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Within, transformers prints nothing, no bar either."""
-    from transformers.utils import logging
+def _heard() -> Iterator[list[str]]:
+    """Within, transformers prints nothing, no bar either; its warnings go into the list."""
+    from transformers.utils import logging as of_transformers
 
-    from pixart_cli.diffusion.quiet import silence
-
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    ear, level, bar = _Ear(), of_transformers.get_verbosity(), of_transformers.is_progress_bar_enabled()
+    of_transformers.set_verbosity_warning()
+    of_transformers.disable_default_handler()
+    of_transformers.add_handler(ear)
+    of_transformers.disable_progress_bar()
     try:
-        with silence():
-            yield
+        yield ear.said
     finally:
         if bar:
-            logging.enable_progress_bar()
+            of_transformers.enable_progress_bar()
+        of_transformers.remove_handler(ear)
+        of_transformers.enable_default_handler()
+        of_transformers.set_verbosity(level)

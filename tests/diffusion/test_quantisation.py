@@ -210,6 +210,34 @@ def test_a_picture_is_drawn_and_says_so_on_every_rung(wide, cpu_plan, request_fo
     assert rendering.warnings == ()
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_memory_that_runs_out_while_it_is_quantised_is_known(wide, cpu_plan, request_for, monkeypatch, error):
+    installed_library()
+    import bitsandbytes
+
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(bitsandbytes.nn.Int8Params, "to", full)
+    asked = request_for(text_encoder_bits=8, num_inference_steps=1)
+    (rendering,) = NetworkRenderer(plan_in(cpu_plan, 8), wide).render([asked], on_progress=lambda event: None)
+    assert rendering.provenance["memory_ran_out"] == ["full, encoder 8-bit"]
+
+
+def test_a_library_that_does_not_work_here_is_no_bug_of_ours(wide, cpu_plan, monkeypatch, capfd):
+    installed_library()
+    import bitsandbytes
+
+    def fail(*_, **__):
+        raise RuntimeError("Error named symbol not found at line 62 in file /src/csrc/ops.cu")
+
+    monkeypatch.setattr(bitsandbytes.nn.Int8Params, "to", fail)
+    with pytest.raises(PixartError, match="named symbol not found") as caught:
+        network_in(wide, plan_in(cpu_plan, 8))
+    assert caught.value.code == "install-broken"
+    assert capfd.readouterr() == ("", "")
+
+
 class Full:
     """Memory runs out in the first quantised layer of the second text: one is encoded by then."""
 
