@@ -14,10 +14,12 @@ import argparse
 from pixart_cli.core.catalog import get_model
 from pixart_cli.core.refine import AUTO, plan_passes
 from pixart_cli.core.resolution import choose_bin
-from pixart_cli.diffusion.estimate import RUNGS, estimate, windows
+from pixart_cli.diffusion.estimate import Facts, estimate, windows
+from pixart_cli.diffusion.rungs import IN_BITS, RUNGS
 
 SIZES = ((1024, 1024), (2048, 2048), (3840, 2160), (4096, 4096), (7680, 4320))
 GIB = 1 << 30
+COLUMNS = (RUNGS[0], *(("full", word) for word in IN_BITS.values()), *RUNGS[1:])
 
 
 def row(model: str, dtype: str, width: int, height: int) -> str:
@@ -39,8 +41,12 @@ def memory_row(model: str, dtype: str, width: int, height: int) -> str:
     spec = get_model(model)
     native = choose_bin(width, height, spec.native)
     passes = plan_passes(AUTO, spec, native, width, height)
-    peaks = estimate(spec, native.width, native.height, dtype, passes).peak_bytes
-    return f"| {width}x{height} | " + " | ".join(f"{peaks[rung] / GIB:.1f}" for rung in RUNGS) + " |"
+    peaks = dict(estimate(spec, native.width, native.height, dtype, passes).peak_bytes)
+    for bits in IN_BITS:
+        peaks |= estimate(
+            spec, native.width, native.height, dtype, passes, Facts(encoder_bits=bits)
+        ).peak_bytes
+    return f"| {width}x{height} | " + " | ".join(f"{peaks[rung] / GIB:.1f}" for rung in COLUMNS) + " |"
 
 
 def main() -> None:
@@ -53,8 +59,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for width, height in SIZES:
         print(row(options.model, options.dtype, width, height))
-    print("\n| size, peak in GiB | " + " | ".join(", encoder ".join(rung) for rung in RUNGS) + " |")
-    print("|---|" + "---|" * len(RUNGS))
+    print("\n| size, peak in GiB | " + " | ".join(", encoder ".join(rung) for rung in COLUMNS) + " |")
+    print("|---|" + "---|" * len(COLUMNS))
     for width, height in SIZES:
         print(memory_row(options.model, options.dtype, width, height))
 

@@ -50,10 +50,10 @@ def toy_tokenizer(model_max_length: int = 32) -> T5Tokenizer:
     return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=model_max_length)
 
 
-def toy_text_encoder(vocabulary_size: int) -> T5EncoderModel:
+def toy_text_encoder(vocabulary_size: int, width: int = 16) -> T5EncoderModel:
     """A two-layer gated T5 encoder 16 wide."""
     config = T5Config(
-        vocab_size=vocabulary_size, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        vocab_size=vocabulary_size, d_model=width, d_kv=width // 2, d_ff=2 * width, num_layers=2, num_heads=2,
         feed_forward_proj="gated-gelu", dropout_rate=0.0,
     )  # fmt: skip
     return T5EncoderModel(config)
@@ -95,12 +95,13 @@ def toy_transformer(
     interpolation_scale: float = 0.5,
     kv_compression: dict[str, Any] | None = None,
     num_layers: int = 2,
+    caption_channels: int = 16,
 ) -> PixArtTransformer2DModel:
     """A two-block PixArt transformer 24 wide that predicts noise and sigma; ours if compressed."""
     ours = {} if kv_compression is None else {"kv_compression": kv_compression}
     return (PixArtSigmaTransformer2DModel if ours else PixArtTransformer2DModel)(
         num_attention_heads=3, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=num_layers,
-        cross_attention_dim=24, sample_size=sample_size, patch_size=2, caption_channels=16,
+        cross_attention_dim=24, sample_size=sample_size, patch_size=2, caption_channels=caption_channels,
         interpolation_scale=interpolation_scale, use_additional_conditions=use_additional_conditions,
         **ours,
     )  # fmt: skip
@@ -114,6 +115,7 @@ def build_toy_model(
     kv_compression: dict[str, Any] | None = None,
     scheduler: Any = None,
     index: dict[str, Any] | None = None,
+    encoder_width: int = 16,
 ) -> Path:
     """Save a whole toy model under `folder` as safetensors, the same one every time, and return `folder`."""
     alpha = (index or {}).get("_class_name") == "PixArtAlphaPipeline"
@@ -121,13 +123,14 @@ def build_toy_model(
     torch.manual_seed(0)
     tokenizer = toy_tokenizer(120 if alpha else 32)
     tokenizer.save_pretrained(folder / "tokenizer")
-    toy_text_encoder(len(tokenizer)).save_pretrained(folder / "text_encoder")
+    toy_text_encoder(len(tokenizer), encoder_width).save_pretrained(folder / "text_encoder")
     toy_vae(scaling_factor=0.18215 if alpha else 0.5).save_pretrained(folder / "vae")
     transformer = toy_transformer(
         sample_size=sample_size,
         use_additional_conditions=use_additional_conditions,
         interpolation_scale=sample_size / 64,
         kv_compression=kv_compression,
+        caption_channels=encoder_width,
     )
     transformer.save_pretrained(folder / "transformer")
     scheduler = scheduler or DPMSolverMultistepScheduler(**BETAS)

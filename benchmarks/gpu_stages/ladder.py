@@ -10,7 +10,8 @@ import torch
 from benchmarks.gpu_stages.networks import Shapes, renderer
 from benchmarks.gpu_stages.record import GIB, Record
 from pixart_cli.diffusion.device import plan, probe
-from pixart_cli.diffusion.estimate import RUNGS, estimate
+from pixart_cli.diffusion.estimate import estimate
+from pixart_cli.diffusion.rungs import RUNGS
 
 # What the released text encoder's file holds.
 STORED = torch.float32

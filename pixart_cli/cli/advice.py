@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pixart_cli.cli.output import Printer
 from pixart_cli.core.catalog import BUILT_IN
+from pixart_cli.core.encoder_bits import UNQUANTISED
+from pixart_cli.core.settings import Settings
 
 if TYPE_CHECKING:
     from pixart_cli.features.generate import Order
@@ -34,6 +36,13 @@ def tell_of_few_steps(printer: Printer, order: Order) -> None:
         printer.warn(f"{spec.name} was trained for the scheduler {spec.default_scheduler} alone")
     if spec.timesteps and request.num_inference_steps != spec.default_steps:
         printer.warn(f"{spec.name} was trained for --steps {spec.default_steps} alone")
+
+
+def tell_of_tiny_encoder(printer: Printer, model: str, settings: Settings) -> None:
+    """Who wants fewer bits of the built-in model's text encoder gets the picture that it draws anyway."""
+    bits = settings.values["encoder_bits"]
+    if model == BUILT_IN and bits != UNQUANTISED:
+        printer.warn(f"--encoder-bits {bits} is of no use with {model}, whose text encoder is tiny: left out")
 
 
 def tell_of_better(printer: Printer) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from pixart_cli.cli import options
-from pixart_cli.cli.advice import tell_of_better
+from pixart_cli.cli.advice import tell_of_better, tell_of_tiny_encoder
 from pixart_cli.cli.batch_check import show
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import Report
@@ -70,6 +70,7 @@ def batch(
     lora: options.Lora = None,
     init_image: options.InitImage = None,
     strength: options.Strength = None,
+    encoder_bits: options.EncoderBits = None,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,
@@ -94,7 +95,6 @@ def batch(
       pixart batch prompts.txt -o posters/
       pixart batch prompts.txt --check
       pixart batch posters/failed.txt
-      pixart batch prompts.txt -o posters/ --shard 1/4
       pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
       shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
@@ -211,6 +211,7 @@ class _Call:
         self._models = found.models
         for model in found.models:
             with_weights(self.door, model, self.values)
+            tell_of_tiny_encoder(self.printer, model, self.resolver.settings)
         if found.models == (BUILT_IN,) and self.resolver.settings.origins["model"] == "built-in":
             tell_of_better(self.printer)
 

@@ -47,6 +47,7 @@ def compare(
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     refine: options.Refine = None,
+    encoder_bits: options.EncoderBits = None,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,

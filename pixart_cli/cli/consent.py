@@ -158,7 +158,7 @@ def obtain(printer: Printer, spec: ModelSpec, missing: str, values: Mapping[str,
         what = missing or f"{spec.name} was never compared with the hub, and the network is not to be used"
         raise PixartError("model-missing", what, hint)
     if missing and not values["yes"] and not can_ask():
-        about = f" (about {size_words(spec.approx_bytes)})" if spec.approx_bytes else ""
+        about = f" (at most about {size_words(spec.approx_bytes)})" if spec.approx_bytes else ""
         raise PixartError("model-missing", missing, f"Add --yes to download it{about}.")
     from pixart_cli.features.models import RevisionGoneError
 

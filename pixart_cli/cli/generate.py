@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pixart_cli.cli import options
-from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss
+from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss, tell_of_tiny_encoder
 from pixart_cli.cli.consent import obtain_loras, renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
@@ -52,6 +52,7 @@ def gen(
     lora: options.Lora = None,
     init_image: options.InitImage = None,
     strength: options.Strength = None,
+    encoder_bits: options.EncoderBits = None,
     output: options.Output = None,
     force: options.Force = None,
     metadata: options.Metadata = None,
@@ -93,6 +94,7 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
     tell_of_loss(door.printer, order)
     tell_of_few_steps(door.printer, order)
+    tell_of_tiny_encoder(door.printer, order.model, settings)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return

@@ -64,7 +64,7 @@ def _setting(key: str, metavar: str | None = None, about: str = "") -> Any:
     if isinstance(row.default, (str, int)) and not isinstance(row.default, bool) and row.default != "":
         text += f" [{row.default}]"
     name = "--" + key.replace("_", "-")
-    shown = metavar or ("|".join(row.choices) if row.choices else None)
+    shown = metavar or ("|".join(map(str, row.choices)) if row.choices else None)
     short = (f"-{row.short}",) if row.short else ()
     return typer.Option(name, *short, help=text, metavar=shown, show_default=False)
 
@@ -93,6 +93,7 @@ Direct = Annotated[
 Lora = Annotated[list[str] | None, _setting("lora", metavar="FILE[:SCALE]")]
 InitImage = Annotated[str | None, _setting("init_image", metavar="IMAGE")]
 Strength = Annotated[float | None, _setting("strength", metavar="X")]
+EncoderBits = Annotated[int | None, _setting("encoder_bits")]
 Output = Annotated[str | None, _setting("output", metavar="PATH")]
 Force = Annotated[bool | None, _setting("force")]
 Metadata = Annotated[str | None, _setting("metadata")]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pixart_cli.core import kv_compression
+from pixart_cli.core.encoder_bits import BITS, UNQUANTISED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.init_image import check_init_image
 from pixart_cli.core.lora import check_lora
@@ -28,7 +29,8 @@ class Field:
 
     `name` is the attribute of `GenerationRequest` and the JSON key in the PNG; `key` the short word
     of the option, of TOML files and of ``PIXART_<KEY>``; `infotext` the key in A1111's text.
-    `default` is None where the value comes from the model, the size or chance.
+    `default` is None where the value comes from the model, the size or chance. `late` ones came when there
+    were pictures already: at their default they are no part of a fingerprint, so that it stays theirs.
     """
 
     name: str
@@ -39,7 +41,8 @@ class Field:
     default: str | int | float | None = None
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | tuple[int, ...] = ()
+    late: bool = False
 
     def check(self, value: Any, *, source: str = "request") -> Any:
         """`value` as this field's kind.
@@ -52,7 +55,7 @@ class Field:
         if not isinstance(value, self.kind) or isinstance(value, bool):
             raise self._refuse(value, f"expected {_KIND_NAMES[self.kind]}", source)
         if self.choices and value not in self.choices:
-            raise self._refuse(value, "expected one of " + ", ".join(self.choices), source)
+            raise self._refuse(value, "expected one of " + ", ".join(map(str, self.choices)), source)
         if isinstance(value, (int, float)):
             self._check_range(value, source)
         if self.name in _SPECIAL:
@@ -126,6 +129,9 @@ FIELDS: Final = (
     Field(name="strength", key="strength", kind=float, infotext="Denoising strength", default=1.0,
           minimum=0.001, maximum=1.0,
           help="how much of the init image is drawn anew, over 0 to 1; 0.6 unless given"),
+    Field(name="text_encoder_bits", key="encoder_bits", kind=int, infotext="Text encoder bits",
+          default=UNQUANTISED, choices=BITS, late=True,
+          help="bits of the text encoder's weights: 8 and 4 are approximations and need the extra quant"),
 )  # fmt: skip
 
 BY_NAME: Final = {field.name: field for field in FIELDS}

@@ -41,7 +41,7 @@ class Setting:
     help: str
     short: str = ""
     default: str | int | float | bool | tuple[str, ...] | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | tuple[int, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     decides_pixels: bool = False
@@ -216,6 +216,7 @@ SETTINGS: Final = (
     Setting(key="lora", kind=tuple, help=BY_KEY["lora"].help, default=(), decides_pixels=True),
     replace(_pixels("init_image"), default=None, decides_pixels=False),
     replace(_pixels("strength"), default=None),
+    _pixels("encoder_bits"),
     Setting(key="output", kind=str, short="o", help="a file, a folder, a template, or - for standard output"),
     Setting(key="force", kind=bool, short="f", default=False, help="overwrite what exists",
             whole_batch="what is drawn already would be drawn again by every run"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core import kv_compression, refine
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import SCHEDULERS
 
@@ -24,7 +25,14 @@ def schedulers_of(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(name for name in SCHEDULERS if name not in without)
 
 
-def check_for_model(values: Mapping[str, Any], spec: ModelSpec, *, lora: bool, init_image: bool) -> None:
+def check_for_model(
+    values: Mapping[str, Any],
+    spec: ModelSpec,
+    *,
+    lora: bool,
+    init_image: bool,
+    encoder_bits: int = UNQUANTISED,
+) -> None:
     """Refuse what `spec` cannot do; `values` are settings.
 
     Raises:
@@ -41,6 +49,7 @@ def check_for_model(values: Mapping[str, Any], spec: ModelSpec, *, lora: bool, i
         "--init-image": init_image,
         "--direct": values["refine"] == refine.DIRECT,
         "--kv-compression": values["kv_compression"] not in (kv_compression.OFF, kv_compression.AUTO),
+        "--encoder-bits": encoder_bits != UNQUANTISED,
     }
     for option in (option for option, there in asked.items() if there):
         what = f"{option} is for PixArt's networks; {spec.name} is {spec.title}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import BY_NAME, FIELDS, MAX_PROMPT_BYTES
 
@@ -38,6 +39,7 @@ class GenerationRequest:
     lora: str = ""
     init_image: str = ""
     strength: float = 1.0
+    text_encoder_bits: int = UNQUANTISED
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -77,8 +79,13 @@ class GenerationRequest:
 
 
 def fingerprint_of(values: Mapping[str, Any]) -> str:
-    """Hex of the sha256 over the canonical JSON of request fields, also those an older release stored."""
-    text = json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    """Hex of the sha256 over the canonical JSON of request fields, also those an older release stored.
+
+    Late fields at their default are left out: who did not know them asked for the same picture.
+    """
+    usual = {field.name: field.default for field in FIELDS if field.late}
+    told = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+    text = json.dumps(told, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pixart_cli.core import paths
 from pixart_cli.core.catalog import ModelSpec, default_model, get_model, is_folder, spec_of_folder
+from pixart_cli.core.encoder_bits import bits_for
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.init_image import Parent, strength_of
 from pixart_cli.core.kv_compression import check_kv_compression
@@ -185,7 +186,10 @@ def resolve_requests(
     size = parse_size(values["res"]) if values["res"] is not None else None
     with naming_origin(settings, "model"):
         spec = _model(values["model"], size, installed)
-    check_for_model(values, spec, lora=bool(inputs.lora), init_image=inputs.parent is not None)
+    check_for_model(
+        values, spec, lora=bool(inputs.lora), init_image=inputs.parent is not None,
+        encoder_bits=values["encoder_bits"],
+    )  # fmt: skip
     check_kv_compression(values["kv_compression"], spec)
     check_refine_of(values["refine"], spec)
     values = {**values, "strength": strength_of(values["strength"], inputs.parent, spec)}
@@ -238,6 +242,7 @@ def _request(
         lora=inputs.lora,
         init_image="" if inputs.parent is None else inputs.parent.sha256,
         strength=values["strength"],
+        text_encoder_bits=bits_for(values["encoder_bits"], spec),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.header import TensorEntry, damaged
 from pixart_cli.diffusion.part_files import read_json
 
@@ -49,6 +50,7 @@ _HEADS: Final = {
     "text_encoder": ("num_heads", "d_kv"),
     "transformer": ("num_attention_heads", "attention_head_dim"),
 }
+_INTEGERS: Final = frozenset({"I8", "U8", "I16", "I32", "I64"})
 _MAX_VAE_LAYERS: Final = 8
 _MAX_SIDE: Final = 1024
 _SCHEDULE_NUMBERS: Final = {
@@ -105,6 +107,7 @@ def check_config(
         PixartError: "weights-invalid".
     """
     path = folder / "config.json"
+    _check_quantised(path, config, header)
     _check_sizes(component, path, config, header)
     name = config.get("_class_name")
     if name is not None and str(name) not in _CLASSES[component]:
@@ -124,6 +127,17 @@ def check_config(
         raise damaged(path, f"block_out_channels cannot be {str(channels)[:60]}")
     if component == "vae":
         _check_scaling(path, config)
+
+
+def _check_quantised(path: Path, config: Mapping[str, Any], header: Mapping[str, TensorEntry]) -> None:
+    """No loader here reads weights that were stored as integers with their scales beside."""
+    method = config.get("quantization_config")
+    if method is None and not any(entry.dtype in _INTEGERS for entry in header.values()):
+        return
+    known = str(method.get("quant_method", "")) if isinstance(method, Mapping) else ""
+    what = f"{path}: its weights are quantised on the disk{f' ({known[:40]})' if known else ''}"
+    hint = "Take the published weights; --encoder-bits 8 or 4 quantises a text encoder while it is read."
+    raise PixartError("weights-invalid", what, hint)
 
 
 def _check_scaling(path: Path, config: Mapping[str, Any]) -> None:

@@ -12,37 +12,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.refine import DIRECT, OFF, base_size, plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
     NOTHING,
-    PEER_RUNGS,
-    RUNGS,
-    STREAMED,
-    TOGETHER,
-    WHOLE,
     Estimate,
     Facts,
-    Rung,
     delivered_bytes,
     estimate,
     pictures_together,
 )
 from pixart_cli.diffusion.machine import Accelerator, Machine, probe
+from pixart_cli.diffusion.quantisation import check_device
+from pixart_cli.diffusion.rungs import IN_BITS, RUNGS, STREAMED, WHOLE, Rung, bits_of, rungs, words
 
 __all__ = ["NOTHING", "RUNGS", "Accelerator", "Facts", "Machine", "MemoryPlan", "plan", "probe"]
 
-_STREAMS: Final = "the text encoder's weights stay on the disk and pass through the device block by block"
-_WORDS: Final = {
-    RUNGS[0]: "the text encoder comes first and is freed, then all other networks stay on the device",
-    RUNGS[1]: f"{_STREAMS}; then all other networks stay on it",
-    RUNGS[2]: f"{_STREAMS}; then each other network is on it only while it works",
-    RUNGS[3]: f"{_STREAMS}, as do the transformer's; the VAE works on the processor; slow, but it fits",
-    PEER_RUNGS[0]: "all networks stay on the device",
-    PEER_RUNGS[1]: "each network is on the device only while it works",
-    PEER_RUNGS[2]: "the weights pass through the device block by block; slow, but it fits",
-}
 _GIB: Final = 1 << 30
 # Parameters below which float32 costs next to nothing.
 _SMALL: Final = 100_000_000
@@ -52,12 +39,12 @@ _SMALL: Final = 100_000_000
 class MemoryPlan:
     """What was decided and why. `offload` is "full", "offload" or "low"; `reasons` are sentences.
 
-    `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, or "together"
-    with all else, as in models that are not PixArt's; `tried` are the rungs on which memory ran out;
-    `compiled` asks for torch's compiler. `together` is how many pictures like this may share a forward, in a
-    batch; on a processor one, for more take no less time there. `estimate_bytes` is the expected peak on
-    `device`, `seconds_estimate` the time of one picture; both are rules of thumb from parameter and token
-    counts, see `diffusion/estimate.py`.
+    `encoder` is how the text encoder comes to the device: "whole", "streamed" block by block, quantised and
+    whole as "8-bit" or "4-bit", or "together" with all else, as in models that are not PixArt's; `tried` are
+    the rungs on which memory ran out; `compiled` asks for torch's compiler. `together` is how many pictures
+    like this may share a forward, in a batch; on a processor one, for more take no less time there.
+    `estimate_bytes` is the expected peak on `device`, `seconds_estimate` the time of one picture; both are
+    rules of thumb from parameter and token counts, see `diffusion/estimate.py`.
     """
 
     device: str
@@ -84,12 +71,18 @@ class MemoryPlan:
     @property
     def words(self) -> str:
         """What is done to save memory, for a person."""
-        return _WORDS[_ladder(self)[_position(self)]]
+        return words(rungs(self.encoder)[_position(self)])
+
+    @property
+    def encoder_bits(self) -> int:
+        """Bits of the text encoder's weights; 16 for as many as `dtype` has."""
+        return bits_of(self.encoder)
 
     @property
     def streams_encoder(self) -> bool:
         """Whether the text encoder's weights stay on the disk, in their file's precision."""
-        return self.encoder == STREAMED or self.offload == "low"
+        quantised = self.encoder_bits != UNQUANTISED
+        return self.encoder == STREAMED or (self.offload == "low" and not quantised)
 
     @property
     def on_cpu(self) -> bool:
@@ -105,15 +98,19 @@ class MemoryPlan:
     def step_down(self, *, encoding: bool = False) -> MemoryPlan | None:
         """The next plan that needs less memory for what was done, or None after the last.
 
+        Below a quantised text encoder is one that is streamed: exact, and smaller on the device.
+
         Args:
             encoding: memory ran out while texts were encoded; else rungs that spare it alone do not help.
         """
-        rest = _ladder(self)[_position(self) + 1 :]
+        rest: Sequence[Rung] = rungs(self.encoder)[_position(self) + 1 :]
+        if encoding and self.encoder_bits != UNQUANTISED:
+            rest = [(self.offload, STREAMED)]
         following = next((rung for rung in rest if encoding or rung[0] != self.offload), None)
         if following is None:
             return None
         offload, encoder = following
-        reason = f"Memory ran out, so now {offload}: {_WORDS[following]}."
+        reason = f"Memory ran out, so now {offload}: {words(following)}."
         return dataclasses.replace(
             self, offload=offload, encoder=encoder, tried=(*self.tried, self.rung),
             reasons=(*self.reasons, reason),
@@ -122,12 +119,8 @@ class MemoryPlan:
 
 def _position(chosen: MemoryPlan) -> int:
     """The rung that `chosen` stands on; the last of those with its `offload` where it mixes two."""
-    rung, ladder = (chosen.offload, chosen.encoder), _ladder(chosen)
+    rung, ladder = (chosen.offload, chosen.encoder), rungs(chosen.encoder)
     return ladder.index(rung) if rung in ladder else [offload for offload, _ in ladder].index(chosen.offload)
-
-
-def _ladder(chosen: MemoryPlan) -> Sequence[Rung]:
-    return PEER_RUNGS if chosen.encoder == TOGETHER else RUNGS
 
 
 def plan(
@@ -147,13 +140,16 @@ def plan(
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         memory: "auto", "full", "offload" or "low".
         refine: as in a request.
-        facts: what is known beyond the row: the real sizes of networks, and an init image.
+        facts: what is known beyond the row: the real sizes of networks, an init image, and in how many bits
+            the text encoder is wanted.
 
     Raises:
         PixartError: "device-unavailable" naming what there is, "size-invalid" when the finished picture
-            alone is more than the machine's memory.
+            alone is more than the machine's memory, "request-invalid" where the text encoder cannot be
+            quantised.
     """
     chosen = _choose_device(machine, device)
+    check_device(facts.encoder_bits, chosen)
     accelerator = next((a for a in machine.accelerators if a.device == chosen), None)
     dtype, dtype_reason = _choose_dtype(machine, accelerator, spec, facts)
     native = choose_bin(width, height, spec.native)
@@ -162,7 +158,7 @@ def plan(
     _check_delivered(machine, width, height, large=refine == DIRECT or bool(passes))
     expected = estimate(spec, *size, dtype, passes, facts)
     free = machine.free_memory_bytes if accelerator is None else accelerator.free_bytes
-    rung, memory_reason = _choose_rung(expected, free, memory)
+    rung, memory_reason = _choose_rung(expected, free, memory, facts.encoder_bits)
     peak = expected.peak_bytes[rung]
     together = 1 if accelerator is None else pictures_together(spec, *size, dtype, 0.9 * free - peak)
     where = "the processor" if accelerator is None else accelerator.name
@@ -226,20 +222,27 @@ def _choose_dtype(
     return "float16", "float16: the device has no bfloat16; the VAE decodes in float32."
 
 
-def _choose_rung(expected: Estimate, free: int, memory: str) -> tuple[Rung, str]:
-    """The first rung that fits, or the first of those that were asked for; and the sentence that says why."""
+def _choose_rung(expected: Estimate, free: int, memory: str, bits: int) -> tuple[Rung, str]:
+    """The first rung that fits, or the first of those that were asked for; and the sentence that says why.
+
+    How much memory is free decides no pixels: a text encoder that is wanted in `bits` is tried in these.
+    """
     needs = expected.peak_bytes
-    rungs = tuple(needs)
     if memory != "auto":
-        rung = next(rung for rung in rungs if rung[0] == memory)
-        return rung, f"{memory}: asked for; {_WORDS[rung]}."
+        rung = next(rung for rung in needs if rung[0] == memory)
+        return rung, f"{memory}: asked for; {words(rung)}."
     have = f"{free / _GIB:.1f} GiB"
-    for rung in rungs:
-        if needs[rung] <= 0.9 * free:
-            about = f"about {needs[rung] / _GIB:.1f} GiB of {have} free"
-            return rung, f"{rung[0]}: {_WORDS[rung]}; {about}{_above(rung, needs)}."
-    about = f"about {needs[rungs[-1]] / _GIB:.1f} GiB are needed and {have} are free"
-    return rungs[-1], f"low: even so {about}; it may not fit."
+    fitting = next((rung for rung in needs if needs[rung] <= 0.9 * free), None)
+    if bits in IN_BITS and (fitting is None or fitting[1] == STREAMED):
+        rung = ("low" if fitting is None else fitting[0], IN_BITS[bits])
+        about = f"about {needs[rung] / _GIB:.1f} GiB are needed and {have} are free"
+        return rung, f"{rung[0]}: {words(rung)}; {about}: if it does not fit, it is streamed, exactly."
+    if fitting is not None:
+        about = f"about {needs[fitting] / _GIB:.1f} GiB of {have} free"
+        return fitting, f"{fitting[0]}: {words(fitting)}; {about}{_above(fitting, needs)}."
+    last = tuple(needs)[-1]
+    about = f"about {needs[last] / _GIB:.1f} GiB are needed and {have} are free"
+    return last, f"low: even so {about}; it may not fit."
 
 
 def _above(rung: Rung, needs: Mapping[Rung, int]) -> str:

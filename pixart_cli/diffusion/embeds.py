@@ -1,8 +1,9 @@
 """Prompt embeddings kept on disk: the second picture of a prompt needs no text encoder.
 
 An entry is found again only by who would compute the very same bits: with the same encoder and tokenizer,
-the same libraries, on the same kind of device, in the same precision. So a picture is the same with it and
-without. Only the real tokens are kept, as `text.encode` gives them, and no text. No torch until asked.
+the same libraries, on the same kind of device, in the same precision and number of bits. So a picture is the
+same with it and without. Only the real tokens are kept, as `text.encode` gives them, and no text. No torch
+until asked.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core.disk_cache import DiskCache
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.paths import cache_dir
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.digest import digests, promised
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.part_files import weight_files
+from pixart_cli.diffusion.quantisation import LIBRARY
 from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
@@ -124,16 +127,20 @@ def _weights(installed: Installed) -> list[str]:
 
 
 def _maker(plan: MemoryPlan) -> dict[str, Any]:
-    """What decides how the same network rounds: libraries, device, and on the processor its threads."""
+    """What decides how the same network rounds: libraries, device, bits, and on the processor its threads."""
     import torch
 
     from pixart_cli.diffusion.provenance import device_name
 
     kind = plan.device.partition(":")[0]
+    quantised = (
+        {} if plan.encoder_bits == UNQUANTISED else {"bits": plan.encoder_bits, LIBRARY: version(LIBRARY)}
+    )
     processor = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), platform.machine()]
     return {
         "libraries": [torch.__version__, version("transformers"), version("tokenizers")],
         "device": [kind, *(processor if kind == "cpu" else [device_name(plan.device)])],
+        **quantised,
     }
 
 

@@ -12,18 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from pixart_cli.core.encoder_bits import UNQUANTISED
+from pixart_cli.diffusion.rungs import IN_BITS, PEER_RUNGS, RUNGS, STREAMED, WHOLE, Rung, rungs
+
 if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
     from pixart_cli.core.refine import Pass
 
-WHOLE, STREAMED, TOGETHER = "whole", "streamed", "together"
-Rung = tuple[str, str]
-RUNGS: Final[Sequence[Rung]] = (
-    ("full", WHOLE), ("full", STREAMED), ("offload", STREAMED), ("low", STREAMED),
-)  # fmt: skip
-"""What becomes of all networks, and of the text encoder, from the most memory to the least."""
-PEER_RUNGS: Final[Sequence[Rung]] = (("full", TOGETHER), ("offload", TOGETHER), ("low", TOGETHER))
-"""The same for models that are not PixArt's: their text encoders are smaller than what draws."""
+# Bytes a weight: LLM.int8, and normal floats with a float32 for every 64.
+_QUANTISED_BYTES: Final = {8: 1.0, 4: 0.5 + 4 / 64}
+# The output projections and the table of words are not quantised: a share of T5-XXL's weights.
+_NOT_QUANTISED: Final = 0.239
 # Of 24 blocks one works, the one before is still in use and the next one comes, in its file's precision.
 _STREAMED_SHARE: Final = 1 / 7
 _TYPICAL_PROMPT_TOKENS: Final = 40
@@ -55,12 +54,14 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known beyond a model's row: the `parameters` of networks that are on this machine, by name, and
-    the `strength` with which an init image is drawn anew, None where there is none.
+    """What is known beyond a model's row: the `parameters` of networks that are on this machine, by name,
+    the `strength` with which an init image is drawn anew, None where there is none, and in how many bits the
+    text encoder's weights are to be.
     """
 
     parameters: Mapping[str, int] = field(default_factory=dict)
     strength: float | None = None
+    encoder_bits: int = UNQUANTISED
 
 
 NOTHING: Final = Facts()
@@ -143,7 +144,9 @@ def estimate(
         flops += _encode(shape, pixels)
     return Estimate(
         flops=flops + sum(_pass_flops(shape, each, spec.native, branches) for each in passes),
-        peak_bytes=_peaks(shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4),
+        peak_bytes=_peaks(
+            shape, tokens * branches, largest, item, 2 if dtype == "bfloat16" else 4, facts.encoder_bits
+        ),
     )
 
 
@@ -218,7 +221,7 @@ def windows(each: Pass, native: int) -> int:
     return math.prod(along)
 
 
-def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -> dict[Rung, int]:
+def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int, bits: int) -> dict[Rung, int]:
     """`item` and `vae_item` are bytes a number; the VAE knows no float16."""
     denoise = _denoise_bytes(shape, tokens, item)
     decode = decode_bytes(shape.vae_channels, pixels, vae_item)
@@ -229,7 +232,16 @@ def _peaks(shape: Shape, tokens: float, pixels: int, item: int, vae_item: int) -
         "low": 3 * transformer / shape.layers + denoise,
     }
     encoding = {WHOLE: text, STREAMED: text * _STREAMED_SHARE}
-    return {(offload, way): int(max(encoding[way], drawing[offload])) for offload, way in RUNGS}
+    if bits in IN_BITS:
+        encoding[IN_BITS[bits]] = _quantised(shape.text_encoder, bits, vae_item)  # nor do `wo`
+    # Below a quantised encoder is one that is streamed.
+    each = (*rungs(IN_BITS[bits]), *RUNGS[1:]) if bits in IN_BITS else RUNGS
+    return {(offload, way): int(max(encoding[way], drawing[offload])) for offload, way in each}
+
+
+def _quantised(parameters: float, bits: int, item: int) -> float:
+    """Bytes of a text encoder in `bits`; `item` are those of a number that is not quantised."""
+    return parameters * (_NOT_QUANTISED * item + (1 - _NOT_QUANTISED) * _QUANTISED_BYTES[bits])
 
 
 def in_bands(channels: int, pixels: int, item: int) -> bool:

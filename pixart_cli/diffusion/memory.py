@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.diffusion.convoy import Convoy, DtypeOf
 from pixart_cli.diffusion.device import MemoryPlan
 
@@ -31,6 +32,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def says_out_of_memory(report: str) -> bool:
+    """Whether `report`, of a library that keeps the error itself, says that memory ran out."""
+    return any(sign in report for sign in (*_SIGNS, "OutOfMemoryError", "MemoryError"))
 
 
 def return_unused(device: str) -> None:
@@ -66,12 +72,16 @@ def on_device(network: torch.nn.Module, plan: MemoryPlan) -> Iterator[None]:
 def encoding(encoder: torch.nn.Module, plan: MemoryPlan, dtype_of: DtypeOf) -> Iterator[None]:
     """As :func:`on_device` for the text encoder, which may have to stay in the file's own precision.
 
+    A quantised one is on the device since it was loaded, and moves no more.
+
     Args:
         dtype_of: the precision that each of its weights is used in, by name.
     """
     if plan.streams_encoder:
         with passing(encoder, plan.device, dtype_of):
             yield
+    elif plan.encoder_bits != UNQUANTISED:
+        yield
     else:
         with on_device(encoder, plan):
             yield

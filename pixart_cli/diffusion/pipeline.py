@@ -24,6 +24,7 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from pixart_cli.core.catalog import ModelSpec
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.configuration import check_config, check_model_index, check_scheduler, overlay
 from pixart_cli.diffusion.device import MemoryPlan
@@ -32,6 +33,7 @@ from pixart_cli.diffusion.header import damaged, read_header
 from pixart_cli.diffusion.lora_merge import Change, merged
 from pixart_cli.diffusion.memory import return_unused
 from pixart_cli.diffusion.part_files import read_json, weight_files
+from pixart_cli.diffusion.quantisation import quantised_encoder
 from pixart_cli.diffusion.tensor_table import TIED, compare, modern, read_headers
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 from pixart_cli.diffusion.weights import Installed
@@ -96,15 +98,20 @@ class Components:
 
     def _get(self, name: str) -> Any:
         if name not in self._networks:
-            folder, plan = self.installed.parts[name], self.plan
-            stays = name == "text_encoder" and plan.streams_encoder
-            self._networks[name] = load_network(
-                name, folder, spec=self.installed.spec,
-                dtype=None if stays else dtype_for(name, folder, plan),
-                device=plan.device if plan.offload == "full" and not stays else "cpu",
-                changes=self._changes if name == "transformer" else (),
-            )  # fmt: skip
+            self._networks[name] = self._load(name)
         return self._networks[name]
+
+    def _load(self, name: str) -> Any:
+        folder, plan, spec = self.installed.parts[name], self.plan, self.installed.spec
+        if name == "text_encoder" and plan.encoder_bits != UNQUANTISED:
+            return load_quantised(folder, plan)
+        stays = name == "text_encoder" and plan.streams_encoder
+        return load_network(
+            name, folder, spec=spec,
+            dtype=None if stays else dtype_for(name, folder, plan),
+            device=plan.device if plan.offload == "full" and not stays else "cpu",
+            changes=self._changes if name == "transformer" else (),
+        )  # fmt: skip
 
 
 def load(installed: Installed, plan: MemoryPlan) -> Components:
@@ -164,13 +171,53 @@ def load_network(
     Raises:
         PixartError: "weights-invalid" naming the file and what is missing, extra, misshapen or not finite.
     """
+    model = _empty(name, folder, spec if name == "transformer" else None)
+    state = _state(name, folder, dtype=dtype, device=device, changes=changes)
+    model.load_state_dict(state, assign=True)
+    # What is left are buffers that are computed, not stored.
+    model.to(device).eval().requires_grad_(requires_grad=False)
+    return model
+
+
+def load_quantised(folder: Path, plan: MemoryPlan) -> T5EncoderModel:
+    """The text encoder from `folder` on the plan's device, in as many bits as the plan says, for inference.
+
+    Its files stay mapped while one tensor after another is read, quantised and forgotten.
+
+    Raises:
+        PixartError: as :func:`load_network`.
+    """
+    config: Any = _empty("text_encoder", folder, None).config
+    state = _state("text_encoder", folder, dtype=None)
+    dtype = dtype_for("text_encoder", folder, plan)
+    return quantised_encoder(config, state, bits=plan.encoder_bits, dtype=dtype, device=plan.device)
+
+
+def _empty(name: str, folder: Path, spec: ModelSpec | None) -> torch.nn.Module:
+    """The network `name` without memory for its weights, which the files in `folder` fit.
+
+    Raises:
+        PixartError: "weights-invalid".
+    """
     config = read_json(folder / "config.json")
     header = read_headers(folder, name)
     check_config(name, folder, config, header)
     # The constructors draw starting weights that are never used: the caller's random state is not theirs.
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
-        model = _build(name, folder, overlay(config, spec) if name == "transformer" else config)
+        model = _build(name, folder, config if spec is None else overlay(config, spec))
     compare(folder, header, {key: tuple(value.shape) for key, value in model.state_dict().items()})
+    return model
+
+
+def _state(
+    name: str,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: str = "cpu",
+    changes: Sequence[Change] = (),
+) -> dict[str, torch.Tensor]:
+    """All tensors of the network `name` by its own names for them; see :func:`load_network`."""
     state = read_tensors(
         folder,
         rename=lambda key: modern(key, name),
@@ -181,9 +228,7 @@ def load_network(
     if name == "text_encoder":
         shared = next(state[key] for key in TIED if key in state)
         state |= dict.fromkeys(TIED, shared)
-    model.load_state_dict(state, assign=True)
-    # What is left are buffers that are computed, not stored.
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+    return state
 
 
 def _build(name: str, folder: Path, config: dict[str, Any]) -> torch.nn.Module:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from pixart_cli import __version__
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.estimate import STREAMED
+from pixart_cli.diffusion.quantisation import LIBRARY
+from pixart_cli.diffusion.rungs import STREAMED
 from pixart_cli.diffusion.weights import Installed
 
 
@@ -37,8 +39,10 @@ def describe(plan: MemoryPlan, installed: Installed) -> dict[str, Any]:
 
 def _spared(plan: MemoryPlan) -> dict[str, Any]:
     """What was done beyond the word for memory, where anything was."""
-    streamed = {"text_encoder": STREAMED} if plan.streams_encoder else {}
-    return streamed | ({"memory_ran_out": list(plan.tried)} if plan.tried else {})
+    spared = {"text_encoder": STREAMED} if plan.streams_encoder else {}
+    if plan.encoder_bits != UNQUANTISED:
+        spared = {"text_encoder": plan.encoder, LIBRARY: _version(LIBRARY)}
+    return spared | ({"memory_ran_out": list(plan.tried)} if plan.tried else {})
 
 
 def device_name(device: str) -> str:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _LOADED: Final = ("text_encoder", "transformer", "vae")
 _KEPT_TEXTS: Final = 256
+_EXACT_INSTEAD: Final = "the text encoder was streamed instead, and the picture is that of an exact one"
 
 
 class NetworkRenderer(Planned):
@@ -73,6 +74,7 @@ class NetworkRenderer(Planned):
         self._cache = cache
         self._components: Components | None = None
         self._embeds: dict[str, torch.Tensor] = {}
+        self._bits = plan.encoder_bits  # that `_embeds` were made with
         self._changes: dict[str, tuple[Change, ...]] = {}
         self._pictures: dict[str, Image] = {}
 
@@ -162,6 +164,8 @@ class NetworkRenderer(Planned):
 
     def _embed(self, requests: Sequence[GenerationRequest], on_progress: ProgressCallback) -> None:
         texts = dict.fromkeys(text for request in requests for text in texts_of(request))
+        if self._bits != self.plan.encoder_bits:  # stepped down: no picture is told half in each
+            self._embeds, self._bits = {}, self.plan.encoder_bits
         self._forget(texts)
         new = [text for text in texts if text not in self._embeds and not self._recall(text)]
         if not new:
@@ -253,6 +257,8 @@ class NetworkRenderer(Planned):
 
     def _warnings(self, request: GenerationRequest) -> tuple[str, ...]:
         found = warnings_of(self._parts().tokenizer, self.installed.spec, request)
+        if request.text_encoder_bits != self.plan.encoder_bits:
+            found = (*found, f"memory ran out in {request.text_encoder_bits} bits: {_EXACT_INSTEAD}")
         if self._to_compile and (why := self._uncompiled()):
             found = (*found, f"drawn without torch's compiler: {why}")
         return found

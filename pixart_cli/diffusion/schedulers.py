@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pixart_cli.diffusion.quiet import silence
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -66,7 +68,8 @@ def build(
         settings |= _TRAILING
     scheduler = cls(**{key: value for key, value in settings.items() if key in known})
     if timesteps and len(timesteps) == steps and name == "lcm":
-        scheduler.set_timesteps(timesteps=list(timesteps), device=device)
+        with silence():  # it advises against beginning elsewhere than at noise alone
+            scheduler.set_timesteps(timesteps=list(timesteps), device=device)
     elif name == "lcm":
         scheduler.set_timesteps(steps, device=device, original_inference_steps=max(_LCM_STEPS, steps))
     else:

@@ -40,7 +40,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
             else; "disk" when it cannot be read.
     """
     if not os.path.isfile(path):
-        raise unfit(path, "there is no such file")
+        raise unfit(path, "it is a folder" if os.path.isdir(path) else "there is no such file")
     try:
         zipped = _check_zip(path)
         with _no_other_classes(), warnings.catch_warnings(action="ignore"):

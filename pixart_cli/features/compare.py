@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pixart_cli.core.contact_sheet import Cell, contact_sheet, thumbnail
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import ERRORS, PixartError
 from pixart_cli.core.metadata import SOFTWARE, Level
 from pixart_cli.core.png import encode
@@ -21,7 +22,7 @@ from pixart_cli.core.settings import Settings
 from pixart_cli.core.template import STDOUT, output_paths, slug
 from pixart_cli.diffusion.peak import Peak, peak_memory
 from pixart_cli.diffusion.weights import parameters_of
-from pixart_cli.features.generate import Order, Result, generate, plan_jobs, refuse_existing
+from pixart_cli.features.generate import Order, Result, generate, plan_jobs, refuse_existing, spec_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,8 +98,13 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
 
 
 def _order(settings: Settings, changes: dict[str, object], prompt: str, cwd: Path) -> Order | PixartError:
-    """The order of one model; a mistake in the request is everybody's, weights that fail only its own."""
+    """The order of one model; a mistake in the request is everybody's, weights that fail only its own.
+
+    What is asked for PixArt's text encoder is not asked of a model that has another.
+    """
     try:
+        if spec_of(str(changes["model"])).is_peer:
+            changes = {**changes, "encoder_bits": UNQUANTISED}
         own = dataclasses.replace(settings, values={**settings.values, **changes})
         return plan_jobs(own, [prompt], cwd=cwd)
     except PixartError as error:

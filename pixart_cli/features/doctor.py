@@ -15,11 +15,13 @@ from typing import Final, Literal
 
 from pixart_cli.core import paths
 from pixart_cli.core.catalog import BUILT_IN, catalog, default_model, get_model
+from pixart_cli.core.encoder_bits import UNQUANTISED, bits_for
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.presets import all_presets
 from pixart_cli.core.settings import lay_over
 from pixart_cli.diffusion.device import Facts, Machine, plan, probe
 from pixart_cli.diffusion.hub_cache import hub_cache
+from pixart_cli.diffusion.quantisation import LIBRARY, check_library
 from pixart_cli.diffusion.weights import locate, parameters_of
 
 LIBRARIES: Final = (
@@ -50,7 +52,7 @@ def examine() -> list[Finding]:
         PixartError: "disk" where the folder it was started in is gone.
     """
     paths.here()  # torch's libraries end the process in a folder that is gone
-    findings = [_python(), *_libraries()]
+    findings = [_python(), *_libraries(), *_quantiser()]
     machine = _machine(findings)
     if machine is not None:
         findings += [_devices(machine), _memory(machine)]
@@ -71,6 +73,17 @@ def _libraries() -> Iterator[Finding]:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
             yield Finding(name, "broken", "missing", _REINSTALL)
+
+
+def _quantiser() -> Iterator[Finding]:
+    """A finding where the library is installed, or is wanted; whoever does not quantise lacks nothing."""
+    try:
+        check_library(_bits())
+        yield Finding(LIBRARY, "ok", f"{version(LIBRARY)}: --encoder-bits 8 and 4")
+    except PixartError as error:
+        yield Finding(LIBRARY, "broken", error.message, error.hint)
+    except PackageNotFoundError:
+        return
 
 
 def _machine(findings: list[Finding]) -> Machine | None:
@@ -185,13 +198,21 @@ def _models() -> Iterator[Finding]:
         yield Finding("models", "note", f"not on this machine: {', '.join(absent)}", remedy)
 
 
+def _bits() -> int:
+    """What files and variables say of the text encoder; what is wrong with them is another finding."""
+    try:
+        return int(lay_over({}).values["encoder_bits"])
+    except PixartError:
+        return UNQUANTISED
+
+
 def _plans(machine: Machine, installed: set[str]) -> Iterator[Finding]:
     """What would happen to a 4K picture with the built-in model, and with the best one here."""
     width, height = _4K
     names = dict.fromkeys((BUILT_IN, default_model(installed & set(catalog()), width, height)))
     for name in names:
         try:
-            known = Facts(parameters=parameters_of(name))
+            known = Facts(parameters=parameters_of(name), encoder_bits=bits_for(_bits(), get_model(name)))
             found = plan(machine, get_model(name), width, height, facts=known)
         except PixartError as error:
             yield Finding("plan", "note", error.message, error.hint)

@@ -27,6 +27,7 @@ from pixart_cli.diffusion.device import Facts, MemoryPlan, plan, probe
 from pixart_cli.diffusion.embeds import embeds_cache
 from pixart_cli.diffusion.init_image import read_init_image
 from pixart_cli.diffusion.lora_file import find_lora
+from pixart_cli.diffusion.quantisation import check_library
 from pixart_cli.diffusion.weights import Installed, installed_models, locate, parameters_of
 
 STANDARD_OUTPUT = Path(STDOUT)
@@ -132,8 +133,9 @@ def plan_for(
     """How this machine will draw `request` with `spec`.
 
     Raises:
-        PixartError: as `device.plan`.
+        PixartError: as `device.plan`; "extra-missing" for a quantised text encoder without the library.
     """
+    check_library(request.text_encoder_bits)
     planned = plan(
         probe(), spec, request.width, request.height, device=device, memory=memory,
         refine=request.refine, facts=facts_of(request),
@@ -144,7 +146,9 @@ def plan_for(
 def facts_of(request: GenerationRequest) -> Facts:
     """What a plan should know of `request` beyond the model's row."""
     strength = request.strength if request.init_image else None
-    return Facts(parameters=parameters_of(request.model), strength=strength)
+    return Facts(
+        parameters=parameters_of(request.model), strength=strength, encoder_bits=request.text_encoder_bits
+    )
 
 
 def _of_one(memory_plan: MemoryPlan) -> MemoryPlan:

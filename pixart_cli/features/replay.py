@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pixart_cli.core.catalog import catalog
+from pixart_cli.core.encoder_bits import bits_for
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.init_image import check_init_image_of
 from pixart_cli.core.kv_compression import check_kv_compression
@@ -80,7 +81,11 @@ def order_of(
         what = f"{path}: drawn with {request.model!r}, which is in no catalogue"
         raise PixartError("model-unknown", what, hint)
     spec = spec_of(request.model)
-    check_for_model(request.to_dict(), spec, lora=bool(request.lora), init_image=bool(request.init_image))
+    request = dataclasses.replace(request, text_encoder_bits=bits_for(request.text_encoder_bits, spec))
+    check_for_model(
+        request.to_dict(), spec, lora=bool(request.lora), init_image=bool(request.init_image),
+        encoder_bits=request.text_encoder_bits,
+    )  # fmt: skip
     check_kv_compression(request.kv_compression, spec)
     check_refine_of(request.refine, spec)
     if request.init_image:

@@ -25,7 +25,7 @@ def test_defaults_pass_their_own_check() -> None:
     checked = {field.key: field.check(field.default) for field in FIELDS if field.default is not None}
     assert checked == {
         "negative": "", "kv_compression": "off", "refine": "off", "lora": "", "init_image": "",
-        "strength": 1.0,
+        "strength": 1.0, "encoder_bits": 16,
     }  # fmt: skip
 
 
@@ -53,6 +53,9 @@ def test_a_whole_number_is_a_number_where_fractions_are_wanted() -> None:
         ("width", MAX_SIDE + 1, "The most is 32768."),
         ("prompt", 3, "Expected text."),
         ("scheduler", "ddpm", "Expected one of " + ", ".join(SCHEDULERS) + "."),
+        ("encoder_bits", 6, "Expected one of 16, 8, 4."),
+        ("encoder_bits", "8", "Expected a whole number."),
+        ("encoder_bits", True, "Expected a whole number."),
     ],
 )
 def test_wrong_values_are_refused_with_what_is_allowed(key: str, value: Any, hint: str) -> None:

@@ -14,8 +14,12 @@ from pixart_cli.core.peers import check_for_model, schedulers_of
 PLAIN: dict[str, Any] = {"scheduler": None, "refine": "auto", "kv_compression": "off"}
 
 
-def check(model: str, *, lora: bool = False, init_image: bool = False, **changes: Any) -> None:
-    check_for_model(PLAIN | changes, get_model(model), lora=lora, init_image=init_image)
+def check(
+    model: str, *, lora: bool = False, init_image: bool = False, encoder_bits: int = 16, **changes: Any
+) -> None:
+    check_for_model(
+        PLAIN | changes, get_model(model), lora=lora, init_image=init_image, encoder_bits=encoder_bits
+    )
 
 
 def test_each_default_can_be_drawn() -> None:
@@ -41,6 +45,7 @@ def test_the_rule_of_cascade_is_its_own() -> None:
         ("--init-image", {"init_image": True}),
         ("--direct", {"refine": "direct"}),
         ("--kv-compression", {"kv_compression": "2"}),
+        ("--encoder-bits", {"encoder_bits": 8}),
     ],
 )
 def test_what_is_pixarts_alone(option: str, changes: dict[str, Any]) -> None:

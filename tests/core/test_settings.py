@@ -112,7 +112,8 @@ def test_every_setting_can_come_from_the_environment() -> None:
     examples = {
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
         "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8",
-        "lora": ("a:0.5",), "init_image": "x.png", "strength": 0.4, "output": "out/",
+        "lora": ("a:0.5",), "init_image": "x.png", "strength": 0.4, "encoder_bits": 8,
+        "output": "out/",
         "force": True, "metadata": "none", "device": "cpu", "memory": "low", "torch_compile": True,
         "prompt_cache": 0, "offline": True, "yes": False, "json": True, "print0": True, "quiet": True,
         "progress": "none", "dry_run": True,
@@ -156,6 +157,7 @@ def test_what_is_asked_for_is_kept(home: Path) -> None:
         "prompt": "a red sun", "negative_prompt": "fog", "model": "sigma-2k", "width": 3579, "height": 5031,
         "num_inference_steps": 9, "guidance_scale": 0.0, "scheduler": "ddim", "seed": 0,
         "kv_compression": "off", "refine": "auto", "lora": "", "init_image": "", "strength": 1.0,
+        "text_encoder_bits": 16,
     }  # fmt: skip
     assert (job.size.dpi, job.size.bleed_mm, job.size.name) == (300.0, 3.0, "a3")
 
@@ -179,6 +181,18 @@ def test_a_strength_needs_an_init_image_and_a_model_that_starts_from_one(home: P
         resolve_requests(over(home, {"model": "dmd"}), ["a"], installed=[], inputs=inputs)
     assert caught.value.code == "request-invalid"
     assert resolve_requests(over(home, {"model": "lcm"}), ["a"], installed=[], inputs=inputs)
+
+
+def test_bits_of_the_encoder_are_kept_but_for_the_model_with_a_tiny_one(home: Path) -> None:
+    (home / "pixart.toml").write_text("encoder_bits = 4\n")
+    over_files = lay_over({"model": "sigma-1024"}, environ={}, cwd=home)
+    (job,) = resolve_requests(over_files, ["a"], installed=[])
+    assert job.request.text_encoder_bits == 4
+    (job,) = resolve_requests(lay_over({}, environ={}, cwd=home), ["a"], installed=[])
+    assert (job.request.model, job.request.text_encoder_bits) == ("mini", 16)
+    with pytest.raises(PixartError, match="--encoder-bits is for PixArt's networks") as caught:
+        resolve(home, {"model": "sdxl", "encoder_bits": 8})
+    assert caught.value.code == "request-invalid"
 
 
 def test_refining_may_be_written_as_a_word_or_a_number(home: Path) -> None:

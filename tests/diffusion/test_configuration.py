@@ -118,3 +118,21 @@ def test_a_noise_schedule_that_nothing_can_be_built_from_is_refused(tmp_path, ch
     released = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000}
     check_scheduler(tmp_path, released | {"trained_betas": None})
     assert next(iter(change)) in refusal(check_scheduler, tmp_path, released | change)
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "name"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "BF16", "(bitsandbytes)"),
+        ({"quantization_config": "gptq"}, "BF16", "on the disk"),
+        ({}, "I8", "on the disk"),
+        ({}, "U8", "on the disk"),
+    ],
+)
+def test_weights_that_were_stored_quantised_are_told_from_damaged_ones(tmp_path, config, dtype, name):
+    header = {"encoder.block.0.layer.0.SelfAttention.q.weight": TensorEntry(dtype, (4, 4))}
+    message = refusal(check_config, "text_encoder", tmp_path, config | {"num_layers": 1}, header)
+    assert "quantised" in message
+    assert name in message
+    plain = {name: TensorEntry("F8_E4M3", entry.shape) for name, entry in header.items()}
+    check_config("text_encoder", tmp_path, {"num_layers": 1}, plain)

@@ -129,6 +129,46 @@ def test_what_spares_the_encoder_is_passed_over_when_drawing_took_the_memory():
     assert second.step_down().step_down() is None
 
 
+@pytest.mark.parametrize(("bits", "gib"), [(8, 5.5), (4, 4.0)])
+def test_a_quantised_encoder_is_whole_and_tried_whatever_is_free(bits, gib):
+    facts = Facts(encoder_bits=bits)
+    room = plan(with_gpu(H100), SIGMA, 1024, 1024, facts=facts)
+    assert (room.rung, room.encoder_bits, room.streams_encoder) == (f"full, encoder {bits}-bit", bits, False)
+    assert room.estimate_bytes / GIB == pytest.approx(gib, abs=0.1)
+    assert f"its weights in {bits} bits" in room.reasons[-1]
+    # Free memory decides no pixels: what does not fit is tried, and its place is taken by an exact one then.
+    tight = plan(
+        with_gpu(dataclasses.replace(H100, free_bytes=int(3.5 * GIB))), SIGMA, 1024, 1024, facts=facts
+    )
+    assert tight.rung == room.rung
+    assert "if it does not fit, it is streamed, exactly" in tight.reasons[-1]
+    low = plan(with_gpu(dataclasses.replace(H100, free_bytes=GIB)), SIGMA, 1024, 1024, facts=facts)
+    assert low.rung == f"low, encoder {bits}-bit"
+    for memory in ("full", "offload", "low"):
+        asked = plan(with_gpu(H100), SIGMA, 1024, 1024, memory=memory, facts=facts)
+        assert asked.rung == f"{memory}, encoder {bits}-bit"
+
+
+def test_below_a_quantised_encoder_is_one_that_is_streamed():
+    first = plan(with_gpu(H100), SIGMA, 1024, 1024, facts=Facts(encoder_bits=8))
+    second = first.step_down(encoding=True)
+    assert (second.rung, second.encoder_bits) == ("full, encoder streamed", 16)
+    assert (second.tried, second.words in second.reasons[-1]) == (("full, encoder 8-bit",), True)
+    assert second.step_down(encoding=True).rung == "offload, encoder streamed"
+    # While drawing the encoder is gone, and its bits stay.
+    assert first.step_down().rung == "offload, encoder 8-bit"
+    assert first.step_down().step_down().rung == "low, encoder 8-bit"
+    assert first.step_down().step_down().step_down() is None
+    assert first.step_down().step_down().step_down(encoding=True).rung == "low, encoder streamed"
+
+
+def test_an_encoder_is_not_quantised_on_apples_gpu():
+    with pytest.raises(PixartError, match="cannot be used on mps") as caught:
+        plan(with_gpu(APPLE), SIGMA, 1024, 1024, facts=Facts(encoder_bits=4))
+    assert caught.value.code == "request-invalid"
+    assert plan(with_gpu(APPLE), SIGMA, 1024, 1024, device="cpu", facts=Facts(encoder_bits=4)).on_cpu
+
+
 def test_the_vae_decodes_on_the_processor_where_memory_is_scarcest():
     low = plan(with_gpu(H100), SIGMA, 512, 512, memory="low")
     assert (low.for_vae().device, low.for_vae().dtype) == ("cpu", "float32")

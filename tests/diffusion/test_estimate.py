@@ -1,5 +1,7 @@
 """The rules of thumb, held to what was measured on the real classes."""
 
+import math
+
 import pytest
 
 from pixart_cli.core.catalog import catalog
@@ -8,8 +10,6 @@ from pixart_cli.core.refine import plan_passes
 from pixart_cli.core.resolution import choose_bin
 from pixart_cli.diffusion.estimate import (
     NOTHING,
-    PEER_RUNGS,
-    RUNGS,
     Facts,
     decode_bytes,
     delivered_bytes,
@@ -19,6 +19,8 @@ from pixart_cli.diffusion.estimate import (
     windows,
 )
 from pixart_cli.diffusion.refine import starts
+from pixart_cli.diffusion.rungs import PEER_RUNGS, RUNGS
+from pixart_cli.diffusion.tensor_table import expected_tensors
 
 GIB = 1 << 30
 
@@ -102,6 +104,26 @@ def test_the_real_size_of_an_encoder_counts():
             spec, 1024, 1024, "float32", facts=Facts(parameters={"text_encoder": 4_760_000_000})
         ).peak_bytes["full", "whole"]
     )
+
+
+@pytest.mark.parametrize(("bits", "item"), [(8, 1.0), (4, 0.5 + 4 / 64)])
+@pytest.mark.parametrize(("dtype", "rest"), [("bfloat16", 2), ("float32", 4)])
+def test_a_quantised_encoder_is_counted_weight_by_weight(bits, item, dtype, rest):
+    config = {
+        "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_heads": 64, "num_layers": 24, "vocab_size": 32128,
+        "feed_forward_proj": "gated-gelu",
+    }  # fmt: skip
+    shapes = expected_tensors("text_encoder", config)
+    del shapes["encoder.embed_tokens.weight"]  # the same table of words
+    left = ("shared", "wo", "relative_attention_bias", "layer_norm")
+    counted = sum(
+        math.prod(shape) * (rest if any(word in name for word in left) else item)
+        for name, shape in shapes.items()
+    )
+    peaks = estimate(catalog()["sigma-256"], 256, 256, dtype, facts=Facts(encoder_bits=bits)).peak_bytes
+    assert peaks["full", f"{bits}-bit"] == pytest.approx(counted, rel=0.01)
+    assert ("full", "streamed") in peaks
+    assert ("full", "whole") not in peaks
 
 
 def test_an_init_image_is_encoded_and_saves_steps():

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device, passing
+from pixart_cli.diffusion.memory import cast, is_out_of_memory, on_device, passing, says_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,12 @@ def test_torch_really_says_so():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
     assert is_out_of_memory(caught.value)
+
+
+def test_a_report_says_what_ran_out():
+    assert says_out_of_memory("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
+    assert says_out_of_memory("... DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    assert not says_out_of_memory("RuntimeError: Error named symbol not found")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion import peers
 from pixart_cli.diffusion.device import MemoryPlan
-from pixart_cli.diffusion.estimate import TOGETHER
 from pixart_cli.diffusion.peers import PeerRenderer
+from pixart_cli.diffusion.rungs import TOGETHER
 from pixart_cli.diffusion.weights import Installed, locate
 from tests.toy_peers import install_peer
 

@@ -1,5 +1,7 @@
 """Every rule, on the model's own noise schedule, must find a picture that a perfect network knows."""
 
+import logging
+
 import pytest
 import torch
 
@@ -70,6 +72,22 @@ def test_few_step_models_name_their_timesteps():
     assert schedulers.build("lcm", CONFIG, 1, timesteps=(400,)).timesteps.tolist() == [400]
     assert schedulers.build("lcm", CONFIG, 2, timesteps=(400,)).timesteps.tolist() != [400]
     assert len(schedulers.build("euler", CONFIG, 1, timesteps=(400,)).timesteps) == 1
+
+
+def test_a_few_step_models_own_start_is_not_advised_against():
+    said = []
+
+    class Ear(logging.Handler):
+        def emit(self, record):
+            said.append(record.getMessage())
+
+    ear = Ear()
+    logging.getLogger("diffusers").addHandler(ear)
+    try:
+        schedulers.build("lcm", CONFIG, 1, timesteps=(400,))
+    finally:
+        logging.getLogger("diffusers").removeHandler(ear)
+    assert said == []
 
 
 def test_reads_what_diffusers_saves(tmp_path):

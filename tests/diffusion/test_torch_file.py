@@ -100,7 +100,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, data):
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
     assert "no such file" in refusal(tmp_path / "x.pth").message
-    assert "no such file" in refusal(tmp_path).message
+    assert "it is a folder" in refusal(tmp_path).message
     assert "no such file" in refusal(tmp_path / ("x" * 400)).message
 
 

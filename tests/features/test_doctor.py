@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion import quantisation
 from pixart_cli.diffusion.device import Accelerator, Machine
 from pixart_cli.features import doctor
 
@@ -32,6 +33,26 @@ def test_a_missing_library_is_broken(monkeypatch):
     monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
     (finding,) = doctor._libraries()
     assert (finding.state, finding.text) == ("broken", "missing")
+
+
+def test_the_quantisers_library_is_told_where_it_is_or_is_wanted(monkeypatch):
+    monkeypatch.setattr(doctor, "LIBRARY", "torch")
+    (finding,) = doctor._quantiser()
+    assert (finding.state, "--encoder-bits" in finding.text) == ("ok", True)
+    for module in (doctor, quantisation):
+        monkeypatch.setattr(module, "LIBRARY", "no-such-library")
+    assert list(doctor._quantiser()) == []
+    monkeypatch.setenv("PIXART_ENCODER_BITS", "8")
+    (finding,) = doctor._quantiser()
+    assert (finding.state, "pixart-cli[quant]" in finding.remedy) == ("broken", True)
+
+
+def test_the_plan_has_the_bits_that_are_set(monkeypatch):
+    monkeypatch.setattr(doctor, "default_model", lambda *_: "sigma-1024")
+    monkeypatch.setenv("PIXART_ENCODER_BITS", "4")
+    of_mini, of_sigma = (finding.text for finding in doctor._plans(machine(), set()))
+    assert "in 4 bits" in of_sigma
+    assert "bits" not in of_mini
 
 
 def test_a_torch_that_cannot_be_loaded_is_broken_and_the_rest_goes_on(monkeypatch):

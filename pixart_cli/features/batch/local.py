@@ -18,9 +18,12 @@ ALIKE: Final = 10  # failures in a row that no picture explains
 # What the next picture would meet as well, unless the picture itself brought it.
 _OF_ALL: Final = frozenset(
     "disk model-missing download-failed weights-invalid install-broken device-unavailable process-lost"
-    " not-in-this-build".split()
+    " not-in-this-build extra-missing".split()
 )
-_BROUGHT: Final = {"model-missing": "model", "download-failed": "model", "weights-invalid": "model"}
+_BROUGHT: Final = {
+    "model-missing": "model", "download-failed": "model", "weights-invalid": "model",
+    "extra-missing": "encoder_bits",
+}  # fmt: skip
 
 RendererOf = Callable[[str, MemoryPlan, dict[str, Path]], Renderer]
 PlanOf = Callable[[Task], MemoryPlan]

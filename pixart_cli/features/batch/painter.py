@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import pixart_cli
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.hub_code import refuse_hub_code
 from pixart_cli.core.rendering import ProgressEvent, Renderer
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.quantisation import check_library
 from pixart_cli.features.batch.engine import Failed, Outcome, Published, Task
 from pixart_cli.features.batch.local import LocalEngine
 from pixart_cli.features.batch.planning import Planner
@@ -90,6 +92,7 @@ class Painter:
     """
 
     def __init__(self, orders: Orders) -> None:
+        refuse_hub_code()
         self._orders = orders
         self._life = uuid.uuid4().hex
         self._planner = Planner(device=orders.device, memory=orders.memory, compiled=orders.compiled)
@@ -132,6 +135,7 @@ class Painter:
 
     def plan_of(self, task: Task) -> MemoryPlan:
         """How this machine draws `task`."""
+        check_library(task.request.text_encoder_bits)
         return self._planner.plan_of(task.request)
 
     def _renderer_of(self, model: str, memory_plan: MemoryPlan, files: dict[str, Path]) -> Renderer:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.refine import OFF
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.device import Facts, Machine, MemoryPlan, plan, probe
@@ -35,7 +36,8 @@ class Planner:
         Raises:
             PixartError: "size-invalid" for a picture larger than the memory, "device-unavailable".
         """
-        return self._plan(request.model, request.width, request.height, request.refine)
+        bits = request.text_encoder_bits
+        return self._plan(request.model, request.width, request.height, request.refine, bits)
 
     def arithmetic_of(self, model: str) -> tuple[str, str]:
         """What `model` is computed with: the kind of device, and the precision, as ("cuda", "bfloat16").
@@ -43,15 +45,15 @@ class Planner:
         Raises:
             PixartError: as :meth:`plan_of`, and for a model that is not here.
         """
-        found = self._plan(model, _ANY, _ANY, OFF)
+        found = self._plan(model, _ANY, _ANY, OFF, UNQUANTISED)
         return found.device.partition(":")[0], found.dtype
 
-    def _planned(self, model: str, width: int, height: int, refine: str) -> MemoryPlan:
+    def _planned(self, model: str, width: int, height: int, refine: str, bits: int) -> MemoryPlan:
         if self._machine is None:
             self._machine = probe()
         planned = plan(
             self._machine, spec_of(model), width, height,
             device=self._device, memory=self._memory, refine=refine,
-            facts=Facts(parameters=parameters_of(model)),
+            facts=Facts(parameters=parameters_of(model), encoder_bits=bits),
         )  # fmt: skip
         return replace(planned, compiled=self._compiled)

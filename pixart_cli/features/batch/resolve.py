@@ -24,6 +24,7 @@ from pixart_cli.core.settings import (
 )
 from pixart_cli.core.template import Naming
 from pixart_cli.diffusion.device import MemoryPlan
+from pixart_cli.diffusion.quantisation import check_library
 from pixart_cli.diffusion.weights import installed_models
 from pixart_cli.features.batch.bucket import target_of
 from pixart_cli.features.batch.engine import Task
@@ -143,6 +144,7 @@ class Resolver:
             _check_known_by_name(settings.values["output"])
         inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
+        check_library(sample.text_encoder_bits)
         return _Spoken(settings, sample.model, inputs, files, naming, store)
 
     def _naming(self, output: str | None) -> tuple[Naming, Store]:

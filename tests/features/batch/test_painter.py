@@ -5,10 +5,12 @@ import pickle
 import pytest
 
 from pixart_cli import __version__
+from pixart_cli.diffusion import quantisation
 from pixart_cli.features.batch import painter
 from pixart_cli.features.batch.painter import Orders, Painter, versions
+from pixart_cli.features.batch.resolve import Resolver
 from tests.conftest import StandIn
-from tests.features.batch.conftest import Moody, entry, failing, tasks_of
+from tests.features.batch.conftest import SMALL, Moody, entry, failing, tasks_of
 
 ENTRIES = [entry(f"sun {n}", n) for n in range(4)]
 
@@ -43,6 +45,19 @@ def test_a_bad_picture_is_its_own_and_bad_weights_are_all(resolver):
     worker = painter_of(Moody(failing("weights-invalid")))
     *_, last = painted(worker, list(tasks_of(resolver, entry("gall"))))
     assert (last.place, last.error) == (None, ("weights-invalid", "it failed", ""))
+
+
+def test_a_worker_without_the_quantisers_library_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantisation, "LIBRARY", "torch")  # here one is installed
+    one, all_of_them = SMALL | {"model": "sigma-256"}, SMALL | {"model": "sigma-256", "encoder_bits": 8}
+    asked = entry("moon", 2, encoder_bits=4)
+    of_one = list(tasks_of(Resolver(one, cwd=tmp_path), entry("sun"), asked))
+    of_all = list(tasks_of(Resolver(all_of_them, cwd=tmp_path), entry("sun")))
+    monkeypatch.setattr(quantisation, "LIBRARY", "no-such-library")  # and there it is not
+    drawn, failed = sorted(painter_of(StandIn()).paint(of_one), key=lambda reply: reply.place)
+    assert (drawn.error, failed.error[0]) == (None, "extra-missing")
+    (reply,) = painter_of(StandIn()).paint(of_all)
+    assert (reply.place, reply.error[0]) == (None, "extra-missing")
 
 
 def test_one_load_serves_all_leases(resolver):
