@@ -165,13 +165,14 @@ def test_workers_on_ray_draw_into_a_bucket(s3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resolver = Resolver({"res": "64x48", "output": f"s3://{name}/"}, cwd=tmp_path)
     orders = Orders(
-        device="cpu", memory="auto", cache_bytes=0, together=False, force=False,
+        device="cpu", memory="auto", compiled=False, cache_bytes=0, together=False, force=False,
         renderers=Renderers(tmp_path),
     )  # fmt: skip
     from ray import cloudpickle
 
     painter = Painter(cloudpickle.loads(cloudpickle.dumps(orders)))  # as it travels
+    life = painter.ready().life
     tasks = cloudpickle.loads(cloudpickle.dumps(list(tasks_of(resolver, entry("sun"), entry("moon")))))
-    assert [(reply.error, reply.by_another) for reply in painter.paint(tasks)] == [(None, False)] * 2
-    assert [reply.by_another for reply in painter.paint(tasks)] == [True] * 2
+    assert [(reply.error, reply.by_another) for reply in painter.paint(tasks, life)] == [(None, False)] * 2
+    assert [reply.by_another for reply in painter.paint(tasks, life)] == [True] * 2
     assert len(files.ls(name)) == 2

@@ -54,9 +54,9 @@ def test_a_worker_without_the_quantisers_library_says_so(tmp_path, monkeypatch):
     of_one = list(tasks_of(Resolver(one, cwd=tmp_path), entry("sun"), asked))
     of_all = list(tasks_of(Resolver(all_of_them, cwd=tmp_path), entry("sun")))
     monkeypatch.setattr(quantisation, "LIBRARY", "no-such-library")  # and there it is not
-    drawn, failed = sorted(painter_of(StandIn()).paint(of_one), key=lambda reply: reply.place)
+    drawn, failed = sorted(painted(painter_of(StandIn()), of_one), key=lambda reply: reply.place)
     assert (drawn.error, failed.error[0]) == (None, "extra-missing")
-    (reply,) = painter_of(StandIn()).paint(of_all)
+    (reply,) = painted(painter_of(StandIn()), of_all)
     assert (reply.place, reply.error[0]) == (None, "extra-missing")
 
 
