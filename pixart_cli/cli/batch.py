@@ -96,7 +96,6 @@ def batch(
       pixart batch prompts.txt --check
       pixart batch posters/failed.txt
       pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
-      shuf -n 100 prompts.txt | pixart batch - -o posters/
     """
     _call(context, options.refine_of(refine, draft=draft, direct=direct)).do(context.params)
 

@@ -97,32 +97,6 @@ def test_standard_input_is_a_list_too(tmp_path):
     assert (process.returncode, out, err) == (0, b"red-sun-7.png\n", b"")
 
 
-def test_check_prints_the_pictures_and_draws_none(pixart, prompts, stand_in, tmp_path):
-    ran = pixart("batch", "list.txt", "--check", *SMALL)
-    lines = ran.out.splitlines()
-    assert (ran.code, lines[-1], len(lines)) == (0, "4 pictures", 5)
-    assert lines[1].split("  ") == ["list.txt:4", "white-moon-8.png", "32x32", "seed 8", "mini", "white moon"]
-    assert pixart("batch", "list.txt", "--check", "--json").json["count"] == 4
-    assert events(pixart("batch", "list.txt", "--check", "--json-stream").out)[-1]["count"] == 4
-    assert (stand_in.drawn, [path.name for path in tmp_path.iterdir()]) == ([], ["list.txt"])
-
-
-def test_check_names_what_cannot_be_drawn(pixart, prompts, tmp_path):
-    prompts.write_text(
-        "zeppelin\n  --init-image none.png\n" + prompts.read_text() + "x\n  --lora none.safetensors\n"
-    )
-    ran = pixart("batch", "list.txt", "--check", *SMALL)
-    assert (ran.code, ran.out.splitlines()[-1]) == (7, "4 pictures")
-    assert "error: list.txt:1: init image none.png" in ran.err
-    assert "error: 2 pictures of 6 cannot be drawn" in ran.err
-    document = pixart("batch", "list.txt", "--check", "--json").json
-    assert (document["count"], len(document["images"]), document["error"]["exit"]) == (4, 4, 7)
-    assert [each["error"]["code"] for each in document["failed"]] == ["init-image-missing", "lora-missing"]
-    found = events(pixart("batch", "list.txt", "--check", "--json-stream").out)
-    assert [event["event"] for event in found] == ["failed", *["picture"] * 4, "failed", "done"]
-    assert (found[-1]["schema"], found[-1]["count"]) == ("pixart.batch/1", 4)
-
-
 def test_a_stream_is_one_from_the_first_mistake_on(pixart, tmp_path):
     (found,) = events(pixart("batch", "no-such-list.txt", "--json-stream").out)
     assert (found["event"], found["schema"], found["error"]["exit"]) == ("done", "pixart.batch/1", 2)

@@ -124,7 +124,10 @@ def _check_reachable(address: str) -> None:
 
 
 def _unreachable(address: str, reason: str) -> PixartError:
-    hint = "See whether it runs: ray status. This machine has to be one of its own: ray start --address=..."
+    hint = (
+        "See whether it runs: ray status. This machine has to be one of its own: ray start --address=..."
+        " If the cluster has a token: RAY_AUTH_MODE=token."
+    )
     return PixartError("cluster-unreachable", f"no Ray cluster can be reached at {address}: {reason}", hint)
 
 

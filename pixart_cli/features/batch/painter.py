@@ -36,10 +36,10 @@ class Orders:
 
     device: str
     memory: str
-    compiled: bool
     cache_bytes: int
     together: bool
     force: bool
+    compiled: bool = False
     models: tuple[str, ...] = ()
     renderers: Any = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
@@ -54,6 +55,10 @@ class RayEngine:
             PixartError: "extra-missing", "cluster-unreachable", "cluster-too-small", and "fleet-mixed" or
                 "process-lost" when no worker is left.
         """
+        first = next(tasks, None)
+        if first is None:  # Ray takes seconds to begin
+            return
+        tasks = chain([first], tasks)
         with connected(self._wish) as ray:
             nodes = ray.nodes()
             size = size_of(self._wish, nodes, on_cpu=self._orders.device == "cpu")

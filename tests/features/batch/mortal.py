@@ -84,6 +84,14 @@ class DyingFolders(Folders):
         return published
 
 
+class Keyed(Painter):
+    """Has the keys of a bucket that takes any."""
+
+    def __init__(self, orders):
+        os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+        super().__init__(orders)
+
+
 class OldPainter(Painter):
     """All of these are of another version."""
 
@@ -142,7 +150,7 @@ TWO = Wish(workers=2, gpus_per_worker=0)
 def orders_of(folder: Path) -> Orders:
     """Stand-ins that note in `folder` what they draw."""
     return Orders(
-        device="cpu", memory="auto", compiled=False, cache_bytes=0, together=False, force=False,
+        device="cpu", memory="auto", cache_bytes=0, together=False, force=False,
         models=("mini",), renderers=Renderers(folder),
     )  # fmt: skip
 

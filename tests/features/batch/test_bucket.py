@@ -154,7 +154,7 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_drawn(s3, pixart,
     assert stand_in.drawn == []
 
 
-def test_workers_on_ray_draw_into_a_bucket(s3, tmp_path, monkeypatch):
+def test_a_bucket_travels_to_workers(s3, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
     from pixart_cli.features.batch.painter import Orders, Painter
     from pixart_cli.features.batch.resolve import Resolver
@@ -165,14 +165,32 @@ def test_workers_on_ray_draw_into_a_bucket(s3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resolver = Resolver({"res": "64x48", "output": f"s3://{name}/"}, cwd=tmp_path)
     orders = Orders(
-        device="cpu", memory="auto", compiled=False, cache_bytes=0, together=False, force=False,
+        device="cpu", memory="auto", cache_bytes=0, together=False, force=False,
         renderers=Renderers(tmp_path),
     )  # fmt: skip
     from ray import cloudpickle
 
     painter = Painter(cloudpickle.loads(cloudpickle.dumps(orders)))  # as it travels
-    life = painter.ready().life
     tasks = cloudpickle.loads(cloudpickle.dumps(list(tasks_of(resolver, entry("sun"), entry("moon")))))
-    assert [(reply.error, reply.by_another) for reply in painter.paint(tasks, life)] == [(None, False)] * 2
-    assert [reply.by_another for reply in painter.paint(tasks, life)] == [True] * 2
+    assert [(reply.error, reply.by_another) for reply in painter.paint(tasks, painter.ready().life)] == [
+        (None, False)
+    ] * 2
+    assert [reply.by_another for reply in painter.paint(tasks, painter.ready().life)] == [True] * 2
     assert len(files.ls(name)) == 2
+
+
+@pytest.mark.xdist_group("ray")
+def test_workers_on_ray_draw_into_a_bucket_what_one_process_draws_into_a_folder(one_ray, s3, tmp_path):
+    from tests.features.batch.conftest import Runs, entry
+    from tests.features.batch.mortal import DrawnOnRay, Keyed
+
+    name, files = s3
+    jobs = [*(entry(f"sun {n}", n) for n in range(6)), entry("mortal")]
+    (tmp_path / "alone").mkdir()
+    list(Runs(tmp_path / "alone").events(jobs))
+    store = Bucket(f"s3://{name}", tmp_path, bucket._endpoint("s3"))
+    drawn = DrawnOnRay(tmp_path, jobs, store=store, painter=Keyed)
+    assert (drawn.batch.tally.drawn, drawn.failed) == (7, [])
+    assert {each.rpartition("/")[2]: files.cat_file(each) for each in files.find(name)} == {
+        path.name: path.read_bytes() for path in (tmp_path / "alone" / "out").glob("*.png")
+    }

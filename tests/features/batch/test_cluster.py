@@ -8,6 +8,8 @@ import pytest
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch import cluster
 from pixart_cli.features.batch.cluster import Machines, Size, Wish, size_of
+from pixart_cli.features.batch.ray_engine import RayEngine
+from tests.features.batch.mortal import orders_of
 
 
 def nodes(*resources, alive=True, first=0):
@@ -96,6 +98,12 @@ def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch):
     with pytest.raises(PixartError, match="refused") as raised, cluster.connected(Wish(address=address)):
         pass
     assert (raised.value.code, address in raised.value.message) == ("cluster-unreachable", True)
+
+
+def test_with_nothing_to_draw_nobody_is_asked(tmp_path):
+    wish = Wish(address="127.0.0.1:1")
+    engine = RayEngine(wish, orders_of(tmp_path), pause=lambda: None, say=print)
+    assert list(engine.run(iter([]))) == []
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:port", ":1"])

@@ -16,7 +16,7 @@ ENTRIES = [entry(f"sun {n}", n) for n in range(4)]
 
 
 def painter_of(renderer, **orders):
-    values = {"device": "cpu", "memory": "auto", "compiled": False, "cache_bytes": 0, "together": False}
+    values = {"device": "cpu", "memory": "auto", "cache_bytes": 0, "together": False}
     values |= {"force": False}
     return Painter(Orders(renderers=lambda model, plan: renderer, **(values | orders)))
 
