@@ -71,6 +71,7 @@ class TrainConfig:
     device: str
     save_every: int
     keep: int
+    export_at: tuple[int, ...]
     log_every: int
     sample_every: int
     sample_prompts: tuple[str, ...]
@@ -239,6 +240,9 @@ def _check_pace(config: TrainConfig) -> None:
     if config.warmup_steps >= config.steps > 1:
         what = f"warmup_steps is {config.warmup_steps} of {config.steps} steps"
         raise config.refuse("warmup_steps", what, "Make it less, or steps more.")
+    if config.export_at and config.export_at[-1] > config.steps:
+        what = f"there is no step {config.export_at[-1]} to export: the run has {config.steps}"
+        raise config.refuse("export_at", what, "Leave it out, or make steps more.")
     if config.learn_sigma == "on" and config.method == "lora":
         hint = 'Leave learn_sigma at "auto".'
         raise config.refuse("learn_sigma", "a LoRA leaves the variance as it is", hint)

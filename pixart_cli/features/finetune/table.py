@@ -25,6 +25,18 @@ class Texts(Setting):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts(Setting):
+    """A row whose value is a list of whole numbers, none below 0; each once, the least first."""
+
+    def check(self, value: Any, *, source: str, code: str | None = None) -> tuple[int, ...]:
+        """`value` as a sorted tuple; raises PixartError(`code`) for anything but a list of such numbers."""
+        if isinstance(value, (list, tuple)) and all(type(each) is int and each >= 0 for each in value):
+            return tuple(sorted(set(value)))
+        what = f"{source}: {self.key} cannot be {shown(value)}"
+        raise PixartError(code or "usage", what, "Expected a list of whole numbers, as [0, 100].")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place(Setting):
     """A row whose value is a path or a name; what is below ``~/`` is at home."""
 
@@ -110,6 +122,7 @@ ROWS: Final = (
     # what is kept and shown
     _whole("save_every", 500, 1, _MANY, "steps between checkpoints"),
     _whole("keep", 2, 1, 10_000, "how many checkpoints are kept"),
+    Counts(key="export_at", kind=tuple, default=(), help="steps after which the result is exported, too"),
     _whole("log_every", 10, 1, _MANY, "steps between lines of metrics.jsonl"),
     _whole("sample_every", 0, 0, _MANY, "steps between sample pictures; 0 draws none"),
     Texts(key="sample_prompts", kind=tuple, default=(), help="what the sample pictures show"),
@@ -134,7 +147,7 @@ RECIPE_KEYS: Final[Mapping[str, Setting]] = {**KEYS, **{row.key: row for row in 
 
 # A continued run may change these: they do not decide the weights.
 FREE: Final = frozenset({
-    "out", "cache", "device", "save_every", "keep", "log_every", "sample_every", "sample_prompts",
-    "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size", "accumulate",
+    "out", "cache", "device", "save_every", "keep", "export_at", "log_every", "sample_every",
+    "sample_prompts", "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size", "accumulate",
     "gradient_checkpointing", "data", "class_data",
 })  # fmt: skip

@@ -44,6 +44,7 @@ def test_typed_beats_file_beats_recipe_beats_built_in(tmp_path) -> None:
         ('class_prompt = "a dog"', "class_data is not"),
         ("sample_every = 5", "no sample_prompts"),
         ("steps = 10\nwarmup_steps = 10", "warmup_steps is 10 of 10"),
+        ("steps = 10\nexport_at = [0, 11]", "there is no step 11 to export"),
     ],
 )
 def test_what_cannot_be_names_its_line(tmp_path, line: str, says: str) -> None:
