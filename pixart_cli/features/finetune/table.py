@@ -148,6 +148,6 @@ RECIPE_KEYS: Final[Mapping[str, Setting]] = {**KEYS, **{row.key: row for row in 
 # A continued run may change these: they do not decide the weights.
 FREE: Final = frozenset({
     "out", "cache", "device", "save_every", "keep", "export_at", "log_every", "sample_every",
-    "sample_prompts", "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size", "accumulate",
-    "gradient_checkpointing", "data", "class_data",
+    "sample_prompts", "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size",
+    "accumulate", "gradient_checkpointing", "data", "class_data",
 })  # fmt: skip
