@@ -19,31 +19,45 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks.weak_to_strong_stages.quality import quality
+from benchmarks.weak_to_strong_stages.quality import held_out_loss, prompt_following
 from benchmarks.weak_to_strong_stages.report import BEFORE, write_report
 from benchmarks.weak_to_strong_stages.second_vae import train_second_vae
-from benchmarks.weak_to_strong_stages.studio import Studio
+from benchmarks.weak_to_strong_stages.studio import Studio, named
 from benchmarks.weak_to_strong_stages.training import train_to
 from benchmarks.weak_to_strong_stages.walks import VAE, Arm, chosen
 
 
 def walk(studio: Studio, arms: list[Arm]) -> None:
-    """Train and measure all that has no result yet."""
-    studio.once(BEFORE, lambda: quality(studio, BEFORE, studio.start, 1))
+    """Train and measure all that has no result yet: for each number of steps first every arm's loss."""
+    studio.once(f"{BEFORE}-loss", lambda: held_out_loss(studio, studio.start, 1))
     for goal in (step for step in studio.steps if step):
+        reached = [step for step in studio.steps if step <= goal]
         for arm in arms:
-            if arm.walk == VAE:
-                studio.once("second-vae", lambda: train_second_vae(studio))
-            studio.once(
-                f"{arm.name}-training-{goal:05d}", lambda arm=arm, goal=goal: train_to(studio, arm, goal)
-            )
-            for step in (step for step in studio.steps if step <= goal):
+            _train(studio, arm, goal)
+            for step in reached:
                 _measure(studio, arm, step)
+        if studio.prompts:
+            _look(studio, f"{BEFORE}-prompts", studio.start, 1)
+            for arm in arms:
+                for step in reached:
+                    _look(studio, named("prompts", arm, step), studio.model_of(arm, step), arm.scale)
+
+
+def _train(studio: Studio, arm: Arm, goal: int) -> None:
+    if arm.walk == VAE:
+        studio.once("second-vae", lambda: train_second_vae(studio))
+    studio.once(named("training", arm, goal), lambda: train_to(studio, arm, goal))
 
 
 def _measure(studio: Studio, arm: Arm, step: int) -> None:
-    name = studio.measured(arm, step)
-    studio.once(name, lambda: quality(studio, name, studio.model_of(arm, step), arm.scale))
+    model = studio.model_of(arm, step)
+    studio.once(named("loss", arm, step), lambda: held_out_loss(studio, model, arm.scale))
+    write_report(studio)
+
+
+def _look(studio: Studio, name: str, model: Path | str, scale: int) -> None:
+    count = max(1, studio.prompts // scale)
+    studio.once(name, lambda: prompt_following(studio, name, model, count))
     write_report(studio)
 
 
@@ -69,7 +83,9 @@ def main() -> None:
     parser.add_argument("--large-batch", type=int, default=2, help="pictures a step at 512 pixels")
     parser.add_argument("--precision", default="auto", help="of training: auto, float32 or bfloat16")
     parser.add_argument("--rate", type=float, default=1e-4, help="the learning rate")
-    parser.add_argument("--pictures", type=int, default=600, help="drawn pictures to learn from")
+    parser.add_argument(
+        "--pictures", type=int, default=600, help="drawn pictures to learn from; half at 512 pixels"
+    )
     parser.add_argument("--held-out", type=int, default=48, help="drawn pictures to measure the loss on")
     parser.add_argument(
         "--prompts", type=int, default=24, help="held-out prompts to draw; half at 512 pixels"

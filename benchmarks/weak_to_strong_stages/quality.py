@@ -1,4 +1,4 @@
-"""How good a model is: the loss on held-out pictures under fixed noise, and what it draws of what is asked."""
+"""How good a model is: the loss on held-out pictures under fixed noise, what it draws of what is asked."""
 
 from __future__ import annotations
 
@@ -29,15 +29,6 @@ LEVELS = (100, 350, 600, 850)
 _ON_A_SHEET = 16
 
 
-def quality(studio: Studio, name: str, model: Path | str, scale: int) -> dict[str, Any]:
-    """The loss and the score of `model` on pictures of `scale` times 256 pixels; its sheet is `name`'s."""
-    began = time.process_time()
-    found = {"loss": held_out_loss(studio, model, scale)}
-    if studio.prompts:
-        found["prompts"] = prompt_following(studio, name, model, studio.prompts // scale)
-    return found | {"cpu_seconds": round(time.process_time() - began)}
-
-
 def held_out_loss(studio: Studio, model: Path | str, scale: int) -> dict[str, Any]:
     """Mean squared error of the prediction at each noise level of each picture, and their mean.
 
@@ -48,6 +39,7 @@ def held_out_loss(studio: Studio, model: Path | str, scale: int) -> dict[str, An
     cache = Cache(plan)
     cache.read_pictures(plan.lessons, _ignore)
     cache.read_captions([lesson.picture.caption for lesson in plan.lessons], _ignore)
+    began = time.process_time()
     transformer: Any = load_network(
         "transformer", plan.installed.parts["transformer"], spec=plan.spec, dtype=torch.float32,
         device=studio.device,
@@ -58,6 +50,7 @@ def held_out_loss(studio: Studio, model: Path | str, scale: int) -> dict[str, An
         "mean": fmean(means), "error": stdev(means) / len(means) ** 0.5,
         "levels": {level: fmean(row[k] for row in rows) for k, level in enumerate(LEVELS)},
         "pictures": [round(mean, 6) for mean in means],
+        "cpu_seconds": round(time.process_time() - began, 1),
     }  # fmt: skip
 
 
@@ -85,7 +78,7 @@ def _losses(plan: TrainPlan, cache: Cache, transformer: Any, lesson: Lesson, ind
 
 def prompt_following(studio: Studio, name: str, model: Path | str, count: int) -> dict[str, Any]:
     """Attributes found of those that `count` held-out prompts name, Wilson's interval, ceiling and floor."""
-    suite = get_suite("captions")
+    suite, began = get_suite("captions"), time.process_time()
     plan = plan_evaluation(suite, str(model), count=count, seed=studio.seed + 1, device=studio.device)
     folder = studio.out / "pictures" / name
     given = list(answers(plan, lambda: network(plan.model, plan.memory), folder, on_progress=_ignore))
@@ -98,6 +91,7 @@ def prompt_following(studio: Studio, name: str, model: Path | str, count: int) -
     return {
         **asdict(scores[ALL]), "low": low, "high": high,
         **{key: tally(marks)[ALL].rate for key, marks in ends.items()},
+        "cpu_seconds": round(time.process_time() - began, 1),
         "attributes": {key: [score.found, score.asked] for key, score in sorted(scores.items())},
     }  # fmt: skip
 

@@ -29,29 +29,24 @@ def table(studio: Studio) -> list[str]:
     lines = [f"| walk | start | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
     for walk, title in WALKS.items():
         for arm in (arm for arm in ARMS if arm.walk == walk):
-            known = [studio.result(studio.measured(arm, step)) for step in steps]
-            cells = [_loss_words(found) for found in known] + [_found_words(found) for found in known]
+            cells = [_loss_words(studio.known("loss", arm, step)) for step in steps]
+            cells += [_found_words(studio.known("prompts", arm, step)) for step in steps]
             lines.append(f"| {title} | {arm.label} | {' | '.join(cells)} |")
-    before = studio.result(BEFORE)
-    if before is not None:
-        words = f"Before any walk, at 256 px: loss {_loss_words(before)}"
-        if "prompts" in before:
-            ends = before["prompts"]
-            words += f", found {_found_words(before)}; drawn pictures {ends['ceiling']:.0%}"
-            words += f", wrong pictures {ends['floor']:.0%}"
-        lines += ["", words + "."]
+    loss, told = (studio.result(f"{BEFORE}-{kind}") for kind in ("loss", "prompts"))
+    lines += ["", f"Before any walk, at 256 px: loss {_loss_words(loss)}, found {_found_words(told)}."]
+    if told is not None:
+        lines += [f"Drawn pictures: {told['ceiling']:.0%}, wrong pictures: {told['floor']:.0%}."]
     return lines
 
 
 def _loss_words(found: dict[str, Any] | None) -> str:
-    return "–" if found is None else f"{found['loss']['mean']:.4f} ± {found['loss']['error']:.4f}"
+    return "–" if found is None else f"{found['mean']:.4f} ± {found['error']:.4f}"
 
 
 def _found_words(found: dict[str, Any] | None) -> str:
-    if found is None or "prompts" not in found:
+    if found is None:
         return "–"
-    told = found["prompts"]
-    return f"{told['found'] / told['asked']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
+    return f"{found['found'] / found['asked']:.0%} ({found['low']:.0%} to {found['high']:.0%})"
 
 
 def draw_figure(studio: Studio, path: Path) -> None:
@@ -61,18 +56,17 @@ def draw_figure(studio: Studio, path: Path) -> None:
 
     figure = Figure(figsize=(12, 7), dpi=110, layout="constrained")
     rows = figure.subplots(2, len(WALKS), sharex=True, squeeze=False)
-    before = studio.result(BEFORE)
+    before = {kind: studio.result(f"{BEFORE}-{kind}") for kind in ("loss", "prompts")}
     for column, (walk, title) in enumerate(WALKS.items()):
         loss, share = rows[0][column], rows[1][column]
         loss.set_title(title)
         for arm in (arm for arm in ARMS if arm.walk == walk):
-            _curve(loss, studio, arm, _loss_point)
-            _curve(share, studio, arm, _found_point)
-        if before is not None and walk != "size":
-            _line(loss, before["loss"]["mean"], "before")
-        if before is not None and "prompts" in before:
-            told = before["prompts"]
-            _line(share, 100 * told["found"] / told["asked"], "before")
+            _curve(loss, studio, arm, "loss")
+            _curve(share, studio, arm, "prompts")
+        if before["loss"] and walk == "kv":  # the other walks' latents are others: so are their losses
+            _line(loss, _point(before["loss"])[0], "before")
+        if before["prompts"]:
+            _line(share, _point(before["prompts"])[0], "before")
         _finish(loss, studio.steps, "held-out loss (lower is better)")
         _finish(share, studio.steps, "attributes found, %")
         share.set_ylim(0, 100)
@@ -80,9 +74,9 @@ def draw_figure(studio: Studio, path: Path) -> None:
     FigureCanvasAgg(figure).print_png(path)
 
 
-def _curve(axes: Any, studio: Studio, arm: Arm, point: Any) -> None:
-    known = [(step, studio.result(studio.measured(arm, step))) for step in studio.steps]
-    points = [(step, *point(found)) for step, found in known if found is not None and point(found)]
+def _curve(axes: Any, studio: Studio, arm: Arm, kind: str) -> None:
+    known = [(step, studio.known(kind, arm, step)) for step in studio.steps]
+    points = [(step, *_point(found)) for step, found in known if found is not None]
     if not points:
         return
     steps, values, below, above = zip(*points, strict=True)
@@ -92,18 +86,12 @@ def _curve(axes: Any, studio: Studio, arm: Arm, point: Any) -> None:
     )  # fmt: skip
 
 
-def _loss_point(found: dict[str, Any]) -> tuple[float, float, float]:
-    """The loss, and 1.96 standard errors below and above."""
-    loss = found["loss"]
-    return loss["mean"], 1.96 * loss["error"], 1.96 * loss["error"]
-
-
-def _found_point(found: dict[str, Any]) -> tuple[float, float, float] | None:
-    told = found.get("prompts")
-    if told is None:
-        return None
-    rate = told["found"] / told["asked"]
-    return 100 * rate, 100 * (rate - told["low"]), 100 * (told["high"] - rate)
+def _point(found: dict[str, Any]) -> tuple[float, float, float]:
+    """A loss, or a share in per cent, and how far its 95 % interval goes below and above it."""
+    if "mean" in found:
+        return found["mean"], 1.96 * found["error"], 1.96 * found["error"]
+    rate = found["found"] / found["asked"]
+    return 100 * rate, 100 * (rate - found["low"]), 100 * (found["high"] - rate)
 
 
 def _line(axes: Any, value: float, label: str) -> None:

@@ -61,6 +61,11 @@ class Studio:
         temporary.replace(path)
         return found
 
-    def measured(self, arm: Arm, step: int) -> str:
-        """The name under which an arm's quality after `step` steps is known."""
-        return f"{arm.name}-{step:05d}"
+    def known(self, kind: str, arm: Arm, step: int) -> dict[str, Any] | None:
+        """The "loss" or the "prompts" of an arm after `step` steps; None where it is not measured yet."""
+        return self.result(named(kind, arm, step))
+
+
+def named(kind: str, arm: Arm, step: int) -> str:
+    """The name of a result: of which `kind`, of what, after how many steps."""
+    return f"{arm.name}-{step:05d}-{kind}"

@@ -31,10 +31,10 @@ def train_to(studio: Studio, arm: Arm, goal: int) -> dict[str, Any]:
 def configured(studio: Studio, arm: Arm, goal: int) -> TrainConfig:
     """The configuration of `arm`, also written to its folder as `pixart train` would read it."""
     batch = studio.batch if arm.scale == 1 else studio.large_batch
+    data = training_pictures(studio.out, studio.pictures // arm.scale, arm.scale, studio.seed)
     values = {
         "recipe": arm.recipe, "model": studio.start, "out": str(studio.run_of(arm)),
-        "data": str(training_pictures(studio.out, studio.pictures, arm.scale, studio.seed)),
-        "cache": str(studio.out / "cache"), "device": studio.device, "precision": studio.precision,
+        "data": str(data), "cache": str(studio.out / "cache"), "device": studio.device, "precision": studio.precision,
         **arm.settings,
         "batch_size": batch, "accumulate": 1, "optimizer": "adamw", "learning_rate": studio.rate,
         "warmup_steps": 20 if goal > 20 else 0, "schedule": "constant", "clip": 1.0, "seed": studio.seed,
