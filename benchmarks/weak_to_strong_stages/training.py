@@ -34,9 +34,8 @@ def configured(studio: Studio, arm: Arm, goal: int) -> TrainConfig:
     data = training_pictures(studio.out, studio.pictures // arm.scale, arm.scale, studio.seed)
     values = {
         "recipe": arm.recipe, "model": studio.start, "out": str(studio.run_of(arm)),
-        "data": str(data), "cache": str(studio.out / "cache"), "device": studio.device, "precision": studio.precision,
-        **arm.settings,
-        "batch_size": batch, "accumulate": 1, "optimizer": "adamw", "learning_rate": studio.rate,
+        "data": str(data), "cache": str(studio.out / "cache"), "device": studio.device,
+        "precision": studio.precision, **arm.settings, "batch_size": batch, "accumulate": 1, "optimizer": "adamw", "learning_rate": studio.rate,
         "warmup_steps": 20 if goal > 20 else 0, "schedule": "constant", "clip": 1.0, "seed": studio.seed,
         "gradient_checkpointing": False, "save_every": 50, "keep": 1, "log_every": 1, "plots": False,
         "steps": goal, "export_at": [step for step in studio.steps if step <= goal],
@@ -50,7 +49,8 @@ def held_out_config(studio: Studio, model: Path | str, data: Path) -> TrainConfi
     """A configuration that trains nothing: it names `model` and the pictures of `data`, to measure by."""
     values = {
         "model": str(model), "data": str(data), "out": str(studio.out / "held-out-run"),
-        "cache": str(studio.out / "cache"), "device": studio.device, "precision": studio.precision,
+        "cache": str(studio.out / "cache"), "device": studio.device,
+        "precision": studio.precision,
     }  # fmt: skip
     return _read(studio.out / "held-out-run" / "held-out.toml", values)
 
