@@ -35,7 +35,8 @@ def configured(studio: Studio, arm: Arm, goal: int) -> TrainConfig:
     values = {
         "recipe": arm.recipe, "model": studio.start, "out": str(studio.run_of(arm)),
         "data": str(data), "cache": str(studio.out / "cache"), "device": studio.device,
-        "precision": studio.precision, **arm.settings, "batch_size": batch, "accumulate": 1, "optimizer": "adamw", "learning_rate": studio.rate,
+        "precision": studio.precision, **arm.settings,
+        "batch_size": batch, "accumulate": 1, "optimizer": "adamw", "learning_rate": studio.rate,
         "warmup_steps": 20 if goal > 20 else 0, "schedule": "constant", "clip": 1.0, "seed": studio.seed,
         "gradient_checkpointing": False, "save_every": 50, "keep": 1, "log_every": 1, "plots": False,
         "steps": goal, "export_at": [step for step in studio.steps if step <= goal],
