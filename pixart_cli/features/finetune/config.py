@@ -111,6 +111,9 @@ def read_config(file: Path | None, typed: Mapping[str, Any]) -> TrainConfig:
     if file is not None and not file.exists() and file.name in recipe_files():
         hint = f'Write a file that says recipe = "{file.name}", model, data and out, and name that.'
         raise PixartError(CODE, f"{file.name} is a recipe, and no file", hint)
+    if file is not None and not file.exists():
+        hint = "Name a file that says model, data and out; docs/train.md has an example."
+        raise PixartError(CODE, f"there is no file {file}", hint)
     said = {} if file is None else read_settings(file, FILE_KEYS, code=CODE)
     given = {key: value for key, value in typed.items() if value is not None}
     in_file, typed_name = said.pop("recipe", ""), given.pop("recipe", "")
@@ -185,7 +188,8 @@ def _check(config: TrainConfig, file: Path | None, needs: tuple[str, ...]) -> No
             what = f"{file or 'the configuration'}: {key} is missing"
             if key in needs and key not in _NEEDED:
                 what += f", which the recipe {config.recipe} needs"
-            raise PixartError(CODE, what, f'Write {key} = "…": {about}.')
+            value = '"…"' if KEYS[key].kind is str else "…"
+            raise PixartError(CODE, what, f"Write {key} = {value}: {about}.")
     for rule in (_check_size, _check_compression, _check_method, _check_subject, _check_samples, _check_pace):
         rule(config)
 

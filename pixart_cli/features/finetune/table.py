@@ -80,8 +80,8 @@ ROWS: Final = (
     _word("method", ("full", "lora"), "train every weight, or two small matrices a layer"),
     # what is changed of the model
     Place(key="vae", kind=str, default="", help="swap the VAE for this one: a folder, or a model's name"),
-    Setting(key="image_size", kind=int, default=0, minimum=0, maximum=2048,
-            help="native size to train at: 256, 512, 1024 or 2048; 0 is the model's own"),
+    Setting(key="image_size", kind=int, default=0, minimum=0, maximum=4096,
+            help="native size to train at: 256, 512, 1024, 2048 or 4096; 0 is the model's own"),
     _switch("interpolate_positions", True, "stretch the position embedding over a larger size"),
     _switch("aspect_bins", True, "train at every trained shape, not at squares alone"),
     Setting(key="kv_compression", kind=str, default="off",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pixart_cli.core.catalog import NATIVE_SIZES
 from pixart_cli.features.finetune.config import read_config, recipe_files, recipe_values
 from tests.features.finetune.conftest import refused
 
@@ -68,6 +69,19 @@ def test_what_must_be_said_is_asked_for(tmp_path, key: str) -> None:
 def test_a_recipe_says_what_it_needs(tmp_path) -> None:
     error = refused(lambda: read_config(write(tmp_path, BASE + 'recipe = "vae-swap"\n'), {}))
     assert "vae is missing, which the recipe vae-swap needs" in error.message
+    assert 'Write vae = "…":' in error.hint
+    error = refused(lambda: read_config(write(tmp_path, BASE + 'recipe = "resolution"\n'), {}))
+    assert "Write image_size = …:" in error.hint  # a number has no quotes
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path) -> None:
+    error = refused(lambda: read_config(tmp_path / "nothing.toml", {}))
+    assert (error.code, error.message) == ("config-invalid", f"there is no file {tmp_path / 'nothing.toml'}")
+
+
+def test_every_native_size_can_be_trained_at(tmp_path) -> None:
+    for size in NATIVE_SIZES:
+        assert read_config(write(tmp_path, BASE + f"image_size = {size}\n"), {}).image_size == size
 
 
 def test_every_recipe_makes_a_configuration(tmp_path) -> None:
