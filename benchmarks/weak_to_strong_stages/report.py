@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.weak_to_strong_stages.studio import Studio
+from benchmarks.weak_to_strong_stages.studio import Studio, named
 from benchmarks.weak_to_strong_stages.walks import ARMS, WALKS, Arm
+from pixart_cli.features.evaluate.folder import RunFolder
 
 BEFORE = "before"
+_SHOWN = 2  # prompts on the strip
 _INKS = {True: "#1f5aa6", False: "#c8501e"}
 
 
 def write_report(studio: Studio) -> None:
-    """Write ``table.md`` and, where matplotlib is installed, ``figure.png`` of what is known so far."""
+    """Write ``table.md`` and, where matplotlib is installed, the figures, of what is known so far."""
     (studio.out / "table.md").write_text("\n".join(table(studio)) + "\n", encoding="utf-8")
     try:
         draw_figure(studio, studio.out / "figure.png")
+        draw_strip(studio, studio.out / "strip.png")
     except ImportError:
         print("no figure without matplotlib: pip install 'pixart-cli[train]'", flush=True)
 
@@ -32,11 +36,31 @@ def table(studio: Studio) -> list[str]:
             cells = [_loss_words(studio.known("loss", arm, step)) for step in steps]
             cells += [_found_words(studio.known("prompts", arm, step)) for step in steps]
             lines.append(f"| {title} | {arm.label} | {' | '.join(cells)} |")
+    lines += compared(studio)
     loss, told = (studio.result(f"{BEFORE}-{kind}") for kind in ("loss", "prompts"))
     lines += ["", f"Before any walk, at 256 px: loss {_loss_words(loss)}, found {_found_words(told)}."]
     if told is not None:
         lines += [f"Drawn pictures: {told['ceiling']:.0%}, wrong pictures: {told['floor']:.0%}."]
     return lines
+
+
+def compared(studio: Studio) -> list[str]:
+    """Lines on each walk with two arms: how far apart their losses are, picture by picture."""
+    lines = []
+    for walk, title in WALKS.items():
+        arms = sorted((arm for arm in ARMS if arm.walk == walk), key=lambda arm: not arm.with_method)
+        for step in studio.steps if len(arms) == 2 else ():
+            pair = [studio.known("loss", arm, step) for arm in arms]
+            if pair[0] and pair[1]:
+                zipped = zip(pair[0]["pictures"], pair[1]["pictures"], strict=True)
+                apart = [other - own for own, other in zipped]
+                error = stdev(apart) / len(apart) ** 0.5
+                better = sum(each > 0 for each in apart)
+                lines.append(
+                    f"{title}, {step} steps: {arms[1].label} minus {arms[0].label}: {fmean(apart):+.4f} ±"
+                    f" {error:.4f}, {better} of {len(apart)} pictures above 0."
+                )
+    return ["", *(f"* {line}" for line in lines)] if lines else []
 
 
 def _loss_words(found: dict[str, Any] | None) -> str:
@@ -72,6 +96,34 @@ def draw_figure(studio: Studio, path: Path) -> None:
         share.set_ylim(0, 100)
         share.set_xlabel("steps")
     FigureCanvasAgg(figure).print_png(path)
+
+
+def draw_strip(studio: Studio, path: Path) -> None:
+    """The first prompts' pictures: a row an arm, a column a number of steps, as the paper shows its own."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    arms = [arm for arm in ARMS if any(_picture(studio, arm, step, 0).is_file() for step in studio.steps)]
+    if not arms:
+        return
+    columns = [(step, shown) for step in studio.steps for shown in range(_SHOWN)]
+    figure = Figure(figsize=(1.6 * len(columns) + 1, 1.7 * len(arms)), dpi=80, layout="constrained")
+    panels = figure.subplots(len(arms), len(columns), squeeze=False)
+    for row, arm in zip(panels, arms, strict=True):
+        for axes, (step, shown) in zip(row, columns, strict=True):
+            axes.set(xticks=[], yticks=[], frame_on=False)
+            if _picture(studio, arm, step, shown).is_file():
+                with Image.open(_picture(studio, arm, step, shown)) as picture:
+                    axes.imshow(picture.convert("RGB").resize((160, 160)))
+        row[0].set_ylabel(arm.label.replace(" ", "\n"), fontsize=9)
+    for axes, (step, _) in zip(panels[0], columns, strict=True):
+        axes.set_title(f"{step} steps", fontsize=9)
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def _picture(studio: Studio, arm: Arm, step: int, shown: int) -> Path:
+    return RunFolder(studio.out / "pictures" / named("prompts", arm, step)).picture_path(shown)
 
 
 def _curve(axes: Any, studio: Studio, arm: Arm, kind: str) -> None:
