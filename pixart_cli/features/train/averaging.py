@@ -52,16 +52,13 @@ def start_as_average(vae: AutoencoderKL) -> None:
 
 
 def _quieten(module: Any) -> None:
-    """Let residual branches and attention add nothing; shortcuts and samplers pass the linear way on."""
+    """Let residual branches add nothing; shortcuts and samplers pass the linear way on."""
     name = type(module).__name__
     if name == "ResnetBlock2D":
         nn.init.zeros_(module.conv2.weight)
         nn.init.zeros_(module.conv2.bias)
         if module.conv_shortcut is not None:
             _pass_on(module.conv_shortcut)
-    elif name == "Attention":
-        nn.init.zeros_(module.to_out[0].weight)
-        nn.init.zeros_(module.to_out[0].bias)
     elif name in ("Downsample2D", "Upsample2D"):
         _pass_on(module.conv)
 

@@ -7,6 +7,7 @@ the processor nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ class Captured:
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Figures]] = {}
+        self._pool: Any = None
         self._refused = False
 
     def make(self, choice: Hashable, step: Callable[[], Figures]) -> Figures:
@@ -41,7 +43,10 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         try:
             graph.register_generator_state(self._generator)
-            with torch.cuda.graph(graph):
+            # One pool for all: what a step leaves between its kernels is of no use to the next step, and ten
+            # shapes with a room each would fill the card.
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool):
                 figures = step()
         except RuntimeError:
             self._refused = True

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # noised latents, caption ids, timesteps
-# As CROPS, sides in latents: larger ones last, since GroupNorm and the attention in the middle see the whole
-# picture when they draw.
+# As CROPS, sides in latents: larger ones last, since GroupNorm sees the whole picture when it draws.
 DECODER_CROPS: Crops = ((0.8, 12, 16), (1.0, 4, 28))
 CLEAN_SHARE = 0.3
 MOST_NOISE = 400  # σ/α = 2: beyond it the transformer draws another picture
