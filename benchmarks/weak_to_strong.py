@@ -9,7 +9,7 @@ size  256 pixels become 512, positions interpolated, or not
 Each arm is a run of `pixart train` on drawn posters. Before the first step and after each of `--steps` its
 model is measured: the loss on held-out drawn pictures under fixed noise, and how often the pictures of
 held-out prompts have what these name. Everything is in DIR: results/*.json, sheets/*.png, table.md and
-figure.png, written anew after every measurement. Stop it at any time: the same command goes on, and what has
+figures, written anew after every measurement. Stop it at any time: the same command goes on, and what has
 a result is not done again. All arms make the first of the steps before any makes the next.
 """
 
@@ -96,7 +96,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     arms = chosen(options.pop("arms"))
     studio = Studio(**options | {"out": options["out"].absolute()})
-    studio.out.mkdir(parents=True, exist_ok=True)
+    studio.open()
     walk(studio, arms)
     write_report(studio)
     print((studio.out / "table.md").read_text(), flush=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.weak_to_strong_stages.walks import Arm
+
+_FREE = ("out", "steps", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,19 @@ class Studio:
         temporary.write_text(json.dumps(found, indent=1))
         temporary.replace(path)
         return found
+
+    def open(self) -> None:
+        """Make the folder this walk's, or see that it is: steps and device may change, all else may not.
+
+        Raises:
+            SystemExit: naming what differs.
+        """
+        told = {key: value for key, value in asdict(self).items() if key not in _FREE}
+        begun = self.once("options", lambda: told)
+        changed = [key for key, value in told.items() if begun.get(key) != value]
+        if changed:
+            words = ", ".join(f"{key} was {begun.get(key)}" for key in changed)
+            raise SystemExit(f"{self.out} holds a walk of other options: {words}")
 
     def known(self, kind: str, arm: Arm, step: int) -> dict[str, Any] | None:
         """The "loss" or the "prompts" of an arm after `step` steps; None where it is not measured yet."""
