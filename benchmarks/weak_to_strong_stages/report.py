@@ -91,9 +91,10 @@ def draw_figure(studio: Studio, path: Path) -> None:
             _line(loss, _point(before["loss"])[0], "before")
         if before["prompts"]:
             _line(share, _point(before["prompts"])[0], "before")
+        loss.set_yscale("log")
+        share.set_ylim(0, 100)
         _finish(loss, studio.steps, "held-out loss (lower is better)")
         _finish(share, studio.steps, "attributes found, %")
-        share.set_ylim(0, 100)
         share.set_xlabel("steps")
     FigureCanvasAgg(figure).print_png(path)
 
@@ -115,7 +116,8 @@ def draw_strip(studio: Studio, path: Path) -> None:
             axes.set(xticks=[], yticks=[], frame_on=False)
             if _picture(studio, arm, step, shown).is_file():
                 with Image.open(_picture(studio, arm, step, shown)) as picture:
-                    axes.imshow(picture.convert("RGB").resize((160, 160)))
+                    picture.thumbnail((160, 160))
+                    axes.imshow(picture.convert("RGB"))
         row[0].set_ylabel(arm.label.replace(" ", "\n"), fontsize=9)
     for axes, (step, _) in zip(panels[0], columns, strict=True):
         axes.set_title(f"{step} steps", fontsize=9)
@@ -151,10 +153,18 @@ def _line(axes: Any, value: float, label: str) -> None:
 
 
 def _finish(axes: Any, steps: Sequence[int], label: str) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     least = min((step for step in steps if step), default=1)
+    if not axes.containers:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#777777")
     axes.set_xscale("symlog", linthresh=least, linscale=0.6)
     axes.set_xticks(list(steps), [str(step) for step in steps])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(label)
     axes.grid(visible=True, alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
