@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -12,7 +13,7 @@ from benchmarks.weak_to_strong_stages.walks import ARMS, WALKS, Arm
 from pixart_cli.features.evaluate.folder import RunFolder
 
 BEFORE = "before"
-_SHOWN = 2  # prompts on the strip
+_SHOWN = 4  # prompts on the strip
 _INKS = {True: "#1f5aa6", False: "#c8501e"}
 
 
@@ -100,32 +101,37 @@ def draw_figure(studio: Studio, path: Path) -> None:
 
 
 def draw_strip(studio: Studio, path: Path) -> None:
-    """The first prompts' pictures: a row an arm, a column a number of steps, as the paper shows its own."""
+    """The first prompts' pictures, as the paper shows its own: a row for each model that drew them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    arms = [arm for arm in ARMS if any(_picture(studio, arm, step, 0).is_file() for step in studio.steps)]
-    if not arms:
+    models = [("before", f"{BEFORE}-prompts")]
+    models += [
+        (f"{arm.label}\n{step} steps", named("prompts", arm, step)) for arm in ARMS for step in studio.steps
+    ]
+    rows = [(label, _pictures(studio, name)) for label, name in models]
+    rows = [(label, found) for label, found in rows if found]
+    if not rows:
         return
-    columns = [(step, shown) for step in studio.steps for shown in range(_SHOWN)]
-    figure = Figure(figsize=(1.6 * len(columns) + 1, 1.7 * len(arms)), dpi=80, layout="constrained")
-    panels = figure.subplots(len(arms), len(columns), squeeze=False)
-    for row, arm in zip(panels, arms, strict=True):
-        for axes, (step, shown) in zip(row, columns, strict=True):
+    figure = Figure(figsize=(1.7 * _SHOWN + 1.6, 1.5 * len(rows)), dpi=80, layout="constrained")
+    panels = figure.subplots(len(rows), _SHOWN, squeeze=False)
+    for line, (label, found) in zip(panels, rows, strict=True):
+        line[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
+        for axes in line:
             axes.set(xticks=[], yticks=[], frame_on=False)
-            if _picture(studio, arm, step, shown).is_file():
-                with Image.open(_picture(studio, arm, step, shown)) as picture:
-                    picture.thumbnail((160, 160))
-                    axes.imshow(picture.convert("RGB"))
-        row[0].set_ylabel(arm.label.replace(" ", "\n"), fontsize=9)
-    for axes, (step, _) in zip(panels[0], columns, strict=True):
-        axes.set_title(f"{step} steps", fontsize=9)
-    FigureCanvasAgg(figure).print_png(path)
+        for axes, place in zip(line, found, strict=False):
+            with Image.open(place) as picture:
+                picture.thumbnail((160, 160))
+                axes.imshow(picture.convert("RGB"))
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    Image.open(data).convert("RGB").quantize(256).save(path, optimize=True)
 
 
-def _picture(studio: Studio, arm: Arm, step: int, shown: int) -> Path:
-    return RunFolder(studio.out / "pictures" / named("prompts", arm, step)).picture_path(shown)
+def _pictures(studio: Studio, name: str) -> list[Path]:
+    folder = RunFolder(studio.out / "pictures" / name)
+    return [path for path in map(folder.picture_path, range(_SHOWN)) if path.is_file()]
 
 
 def _curve(axes: Any, studio: Studio, arm: Arm, kind: str) -> None:
