@@ -158,7 +158,7 @@ def _rows(plan: TrainPlan) -> list[tuple[str, str]]:
 
 
 def _result(plan: TrainPlan) -> Path:
-    from pixart_cli.features.finetune.run import result_path
+    from pixart_cli.features.finetune.exports import result_path
 
     return result_path(plan)
 

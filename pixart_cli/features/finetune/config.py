@@ -71,6 +71,7 @@ class TrainConfig:
     device: str
     save_every: int
     keep: int
+    export_at: tuple[int, ...]
     log_every: int
     sample_every: int
     sample_prompts: tuple[str, ...]
@@ -110,6 +111,9 @@ def read_config(file: Path | None, typed: Mapping[str, Any]) -> TrainConfig:
     if file is not None and not file.exists() and file.name in recipe_files():
         hint = f'Write a file that says recipe = "{file.name}", model, data and out, and name that.'
         raise PixartError(CODE, f"{file.name} is a recipe, and no file", hint)
+    if file is not None and not file.exists():
+        hint = "Name a file that says model, data and out; docs/train.md has an example."
+        raise PixartError(CODE, f"there is no file {file}", hint)
     said = {} if file is None else read_settings(file, FILE_KEYS, code=CODE)
     given = {key: value for key, value in typed.items() if value is not None}
     in_file, typed_name = said.pop("recipe", ""), given.pop("recipe", "")
@@ -184,7 +188,8 @@ def _check(config: TrainConfig, file: Path | None, needs: tuple[str, ...]) -> No
             what = f"{file or 'the configuration'}: {key} is missing"
             if key in needs and key not in _NEEDED:
                 what += f", which the recipe {config.recipe} needs"
-            raise PixartError(CODE, what, f'Write {key} = "…": {about}.')
+            value = '"…"' if KEYS[key].kind is str else "…"
+            raise PixartError(CODE, what, f"Write {key} = {value}: {about}.")
     for rule in (_check_size, _check_compression, _check_method, _check_subject, _check_samples, _check_pace):
         rule(config)
 
@@ -239,6 +244,9 @@ def _check_pace(config: TrainConfig) -> None:
     if config.warmup_steps >= config.steps > 1:
         what = f"warmup_steps is {config.warmup_steps} of {config.steps} steps"
         raise config.refuse("warmup_steps", what, "Make it less, or steps more.")
+    if config.export_at and config.export_at[-1] > config.steps:
+        what = f"there is no step {config.export_at[-1]} to export: the run has {config.steps}"
+        raise config.refuse("export_at", what, "Leave it out, or make steps more.")
     if config.learn_sigma == "on" and config.method == "lora":
         hint = 'Leave learn_sigma at "auto".'
         raise config.refuse("learn_sigma", "a LoRA leaves the variance as it is", hint)

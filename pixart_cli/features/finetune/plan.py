@@ -171,7 +171,8 @@ def _check_places(config: TrainConfig) -> None:
         if folder and Path(folder).resolve() in (out, *out.parents):
             hint = f"Name a folder outside of {folder}."
             raise config.refuse("out", f"out lies in {key}: its pictures would be learned from", hint)
-    if Path(config.model).resolve() in (out, out / "model"):
+    exports = [out / f"model-{step:08d}" for step in config.export_at]
+    if Path(config.model).resolve() in (out, out / "model", *exports):
         raise config.refuse("out", "out holds the model that is trained", "Name another folder.")
 
 

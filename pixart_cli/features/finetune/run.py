@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.publish import publish, refuse_folder
+from pixart_cli.core.publish import publish
 from pixart_cli.features.finetune.build import CHECKPOINTS, MARKER, build_network, build_trainer
+from pixart_cli.features.finetune.exports import Exports, refuse_results, result_path, results_in
 from pixart_cli.features.finetune.facts import facts_of
 from pixart_cli.features.finetune.metrics import FILE, Metrics, can_plot, draw_plots
 from pixart_cli.features.finetune.pictures import Skipped
@@ -20,11 +21,9 @@ from pixart_cli.features.finetune.plan import Lesson, TrainPlan
 from pixart_cli.features.finetune.prepare import Cache, OnEvent, TrainEvent
 from pixart_cli.features.finetune.previews import SAMPLES, Previews
 from pixart_cli.features.finetune.relief import memory_named
-from pixart_cli.features.finetune.result import RECORD, record_of, write_adapter, write_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from peft import LoraConfig
 
     from pixart_cli.diffusion.training.trainer import Figures, Trainer
 
@@ -53,14 +52,9 @@ def never() -> AbstractContextManager[Callable[[], bool]]:
     return nullcontext(lambda: False)
 
 
-def result_path(plan: TrainPlan) -> Path:
-    """Where the result will be."""
-    return Path(plan.config.out) / ("lora" if plan.config.method == "lora" else "model")
-
-
 def start_over(plan: TrainPlan) -> None:
     """Remove what an earlier run left in the folder of this one, and nothing else: checkpoints, metrics,
-    samples, result.
+    samples, results.
 
     Raises:
         PixartError: "disk".
@@ -68,12 +62,10 @@ def start_over(plan: TrainPlan) -> None:
     folder = Path(plan.config.out)
     own = [folder / FILE, folder / SKIPPED, *(folder / SAMPLES).glob("step-*.png")]
     made = [path for path in (folder / CHECKPOINTS).glob("step-*") if (path / MARKER).is_file()]
-    if (result_path(plan) / RECORD).is_file():
-        made.append(result_path(plan))
     try:
         for path in own:
             path.unlink(missing_ok=True)
-        for path in made:
+        for path in (*made, *results_in(plan)):
             shutil.rmtree(path)
     except OSError as error:
         what = f"cannot remove {error.filename}: {error.strerror or error}"
@@ -93,7 +85,7 @@ def train(plan: TrainPlan, *, anew: bool = False, hold: Hold = never, on_event: 
             "out-of-memory" naming the setting to lower, "disk", "weights-invalid"; "output-invalid" when
             something else stands in the result's place, or another pixart trains there.
     """
-    refuse_folder(result_path(plan), marker=RECORD, force=True)
+    refuse_results(plan)
     with _alone_in(plan):
         if anew and plan.here.leads:
             start_over(plan)
@@ -160,7 +152,6 @@ class _Training:
         self._cache = Cache(plan)
         self._warnings: list[str] = []
         self._previews = Previews(plan, accelerator, self._cache, self._on_event)
-        self._lora: LoraConfig | None = None
         self._figures: Figures | None = None
         self._pace: float | None = None
 
@@ -175,14 +166,15 @@ class _Training:
             shown = ", ".join(words[:_SHOWN]) + (", …" if len(words) > _SHOWN else "")
             self._warnings.append(f"{plan.spec.name} has no words for: {shown}")
         revision = self._cache.installed.revision
-        network, self._lora = build_network(plan)
+        network, lora = build_network(plan)
         trainer = build_trainer(plan, network, facts_of(plan, lessons, revision), self._accelerator)
-        resumed = trainer.step
+        exports, resumed = Exports(plan, lora, revision), trainer.step
+        self._export_due(exports, trainer)
         if not trainer.finished:
-            self._loop(trainer, lessons)
+            self._loop(trainer, lessons, exports)
         plots: list[Path] = []
         if self._leads:
-            self._export(trainer, revision)
+            exports.write(trainer)
             if plan.config.plots and can_plot():
                 plots = draw_plots(self._folder, self._folder / SAMPLES)
         self._accelerator.wait_for_everyone()
@@ -219,7 +211,7 @@ class _Training:
             publish("".join(rows).encode(), self._folder / SKIPPED, force=True)
         return lessons, tuple(every)
 
-    def _loop(self, trainer: Trainer, lessons: list[Lesson]) -> None:
+    def _loop(self, trainer: Trainer, lessons: list[Lesson], exports: Exports) -> None:
         metrics = Metrics(self._folder, trainer.step) if self._leads else None
         config = self._plan.config
         if config.tensorboard:
@@ -233,6 +225,7 @@ class _Training:
                 self._tell(figures)
                 if metrics and (figures.step % config.log_every == 0 or figures.step in (1, config.steps)):
                     metrics.add(_row(figures))
+                self._export_due(exports, trainer)
                 if config.sample_every and (figures.step % config.sample_every == 0 or trainer.finished):
                     self._previews.draw(trainer)
             if not trainer.finished:
@@ -272,14 +265,12 @@ class _Training:
             row = _row(figures)
             self._accelerator.log({key: row[key] for key in row if key != "step"}, step=figures.step)
 
-    def _export(self, trainer: Trainer, revision: str) -> None:
-        record = record_of(self._plan, revision, trainer.step)
-        out = result_path(self._plan)
-        with trainer.average.in_place():
-            if self._lora is None:
-                write_model(out, self._plan, trainer.transformer, record)
-            else:
-                write_adapter(out, trainer.transformer, self._lora, record)
+    def _export_due(self, exports: Exports, trainer: Trainer) -> None:
+        """Export after this step, where that is wanted; by the first process, the others wait."""
+        if exports.is_due(trainer.step):
+            if self._leads:
+                exports.write(trainer, trainer.step)
+            self._accelerator.wait_for_everyone()
 
 
 def _row(figures: Figures) -> dict[str, Any]:

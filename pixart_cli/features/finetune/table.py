@@ -25,6 +25,18 @@ class Texts(Setting):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts(Setting):
+    """A row whose value is a list of whole numbers, none below 0; each once, the least first."""
+
+    def check(self, value: Any, *, source: str, code: str | None = None) -> tuple[int, ...]:
+        """`value` as a sorted tuple; raises PixartError(`code`) for anything but a list of such numbers."""
+        if isinstance(value, (list, tuple)) and all(type(each) is int and each >= 0 for each in value):
+            return tuple(sorted(set(value)))
+        what = f"{source}: {self.key} cannot be {shown(value)}"
+        raise PixartError(code or "usage", what, "Expected a list of whole numbers, as [0, 100].")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place(Setting):
     """A row whose value is a path or a name; what is below ``~/`` is at home."""
 
@@ -68,8 +80,8 @@ ROWS: Final = (
     _word("method", ("full", "lora"), "train every weight, or two small matrices a layer"),
     # what is changed of the model
     Place(key="vae", kind=str, default="", help="swap the VAE for this one: a folder, or a model's name"),
-    Setting(key="image_size", kind=int, default=0, minimum=0, maximum=2048,
-            help="native size to train at: 256, 512, 1024 or 2048; 0 is the model's own"),
+    Setting(key="image_size", kind=int, default=0, minimum=0, maximum=4096,
+            help="native size to train at: 256, 512, 1024, 2048 or 4096; 0 is the model's own"),
     _switch("interpolate_positions", True, "stretch the position embedding over a larger size"),
     _switch("aspect_bins", True, "train at every trained shape, not at squares alone"),
     Setting(key="kv_compression", kind=str, default="off",
@@ -110,6 +122,7 @@ ROWS: Final = (
     # what is kept and shown
     _whole("save_every", 500, 1, _MANY, "steps between checkpoints"),
     _whole("keep", 2, 1, 10_000, "how many checkpoints are kept"),
+    Counts(key="export_at", kind=tuple, default=(), help="steps after which the result is exported, too"),
     _whole("log_every", 10, 1, _MANY, "steps between lines of metrics.jsonl"),
     _whole("sample_every", 0, 0, _MANY, "steps between sample pictures; 0 draws none"),
     Texts(key="sample_prompts", kind=tuple, default=(), help="what the sample pictures show"),
@@ -134,7 +147,7 @@ RECIPE_KEYS: Final[Mapping[str, Setting]] = {**KEYS, **{row.key: row for row in 
 
 # A continued run may change these: they do not decide the weights.
 FREE: Final = frozenset({
-    "out", "cache", "device", "save_every", "keep", "log_every", "sample_every", "sample_prompts",
-    "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size", "accumulate",
-    "gradient_checkpointing", "data", "class_data",
+    "out", "cache", "device", "save_every", "keep", "export_at", "log_every", "sample_every",
+    "sample_prompts", "sample_seed", "plots", "tensorboard", "export_dtype", "steps", "batch_size",
+    "accumulate", "gradient_checkpointing", "data", "class_data",
 })  # fmt: skip

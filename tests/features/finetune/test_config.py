@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pixart_cli.core.catalog import NATIVE_SIZES
 from pixart_cli.features.finetune.config import read_config, recipe_files, recipe_values
 from tests.features.finetune.conftest import refused
 
@@ -44,6 +45,7 @@ def test_typed_beats_file_beats_recipe_beats_built_in(tmp_path) -> None:
         ('class_prompt = "a dog"', "class_data is not"),
         ("sample_every = 5", "no sample_prompts"),
         ("steps = 10\nwarmup_steps = 10", "warmup_steps is 10 of 10"),
+        ("steps = 10\nexport_at = [0, 11]", "there is no step 11 to export"),
     ],
 )
 def test_what_cannot_be_names_its_line(tmp_path, line: str, says: str) -> None:
@@ -67,6 +69,19 @@ def test_what_must_be_said_is_asked_for(tmp_path, key: str) -> None:
 def test_a_recipe_says_what_it_needs(tmp_path) -> None:
     error = refused(lambda: read_config(write(tmp_path, BASE + 'recipe = "vae-swap"\n'), {}))
     assert "vae is missing, which the recipe vae-swap needs" in error.message
+    assert 'Write vae = "…":' in error.hint
+    error = refused(lambda: read_config(write(tmp_path, BASE + 'recipe = "resolution"\n'), {}))
+    assert "Write image_size = …:" in error.hint  # a number has no quotes
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path) -> None:
+    error = refused(lambda: read_config(tmp_path / "nothing.toml", {}))
+    assert (error.code, error.message) == ("config-invalid", f"there is no file {tmp_path / 'nothing.toml'}")
+
+
+def test_every_native_size_can_be_trained_at(tmp_path) -> None:
+    for size in NATIVE_SIZES:
+        assert read_config(write(tmp_path, BASE + f"image_size = {size}\n"), {}).image_size == size
 
 
 def test_every_recipe_makes_a_configuration(tmp_path) -> None:

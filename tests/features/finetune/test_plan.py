@@ -28,6 +28,11 @@ def test_squares_alone_where_no_bins_are_wanted(configure) -> None:
     assert plan_training(configure(aspect_bins=False), machine=CPU).shapes() == {"256x256": 6}
 
 
+def test_a_model_can_be_brought_to_4k(configure) -> None:
+    plan = plan_training(configure(image_size=4096, kv_compression="conv:2:deep"), machine=CPU)
+    assert (plan.native, plan.shapes()["6912x2304"]) == (4096, 3)
+
+
 def test_the_toy_predicts_noise_and_learns_its_variance(configure) -> None:
     plan = plan_training(configure(), machine=CPU)
     assert (plan.prediction_type, plan.learn_sigma, plan.precision) == ("epsilon", True, "float32")

@@ -33,6 +33,13 @@ def test_lists_of_texts_are_nothing_else(value: object) -> None:
         KEYS["sample_prompts"].check(value, source="x.toml:1", code="config-invalid")
 
 
+@pytest.mark.parametrize("value", [3, ["a"], [-1], [True], [1.0]])
+def test_lists_of_counts_are_nothing_else(value: object) -> None:
+    with pytest.raises(PixartError, match="export_at cannot be"):
+        KEYS["export_at"].check(value, source="x.toml:1", code="config-invalid")
+    assert KEYS["export_at"].check([100, 0, 100], source="x") == (0, 100)
+
+
 def test_places_below_home_are_there(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert KEYS["data"].check("~/pictures", source="x") == str(tmp_path / "pictures")

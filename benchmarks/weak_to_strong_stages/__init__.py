@@ -1,0 +1,1 @@
+"""The stages of `benchmarks/weak_to_strong.py`."""
