@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -23,6 +24,10 @@ from pixart_cli.core.request import GenerationRequest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The libraries make half a million objects that stay: to search them for garbage is half of the time of a
+# test that frees a network. So nothing is searched while they are imported, and they are not afterwards.
+gc.disable()
+
 # A busy machine is no fault of the code: no test may fail for the time it took.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -30,6 +35,12 @@ settings.load_profile("untimed")
 # What runs in a shell's background, or under nohup, ignores these, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """All test modules are imported, and with them the libraries."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

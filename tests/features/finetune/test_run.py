@@ -134,7 +134,7 @@ def test_a_lora_is_trained_and_merged(configure, tmp_path, toy_folder) -> None:
     assert fit(lora, model).layers
     ups = [value for key, value in load_file(lora.path).items() if "lora_B" in key]
     assert max(float(value.abs().max()) for value in ups) > 0
-    error = refused(lambda: quietly(configure(method="lora", lora_targets=["nothing"], out="x")))
+    error = refused(lambda: quietly(configure(method="lora", lora_targets=["nothing"], out=str(tmp_path / "x"))))
     assert "lora_targets" in error.message
 
 
