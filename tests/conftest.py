@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Rendering
-from pixart_cli.core.request import GenerationRequest
+from tests.processes import PATIENCE
+from tests.stand_in import StandIn
 
 # Beside others, a process that takes every core slows all of them down; said before torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -30,6 +30,38 @@ settings.load_profile("untimed")
 # What runs in a shell's background, or under nohup, ignores these, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# The libraries make half a million objects that stay: to search them for garbage is half of the time of a
+# test that frees a network. So nothing is searched while they are imported, and they are not afterwards.
+
+
+def pytest_configure() -> None:
+    """Before test modules are imported."""
+    gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests for several workers, each of which begins with a stretch of them and then helps others.
+
+    Tests that share what takes long to make stand side by side, so that one worker makes it; the many quick
+    ones come last, so that no worker ends with a long one.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if "four_processes" in getattr(item, "fixturenames", ()):
+        return 0
+    if item.get_closest_marker("exemplars"):
+        return 1
+    return 3 if "tests/core/" in item.path.as_posix() else 2
+
+
+def pytest_collection_finish() -> None:
+    """All test modules are imported, and with them the libraries."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -62,42 +94,6 @@ def toy_peers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {model: build(folder / model) for model, build in BUILDERS.items()}
 
 
-class StandIn:
-    """A `Renderer` that needs no weights: stripes whose colours are the fingerprint of the request."""
-
-    def __init__(
-        self, *, shift: int = 0, facts: dict[str, Any] | None = None, fail_at: int | None = None
-    ) -> None:
-        self.shift = shift
-        self.facts = {"device": "cpu", "torch": "0", **(facts or {})}
-        self.fail_at = fail_at
-        self.failure: BaseException = RuntimeError("the stand-in was told to fail")
-        self.drawn: list[GenerationRequest] = []
-
-    def render(
-        self, requests: Sequence[GenerationRequest], *, on_progress: ProgressCallback
-    ) -> Iterator[Rendering]:
-        """One picture a request; raises `failure` instead of number `fail_at`."""
-        on_progress(ProgressEvent(stage="load", step=1, total=1))
-        for index, request in enumerate(requests):
-            if index == self.fail_at:
-                raise self.failure
-            on_progress(ProgressEvent(stage="denoise", step=1, total=1, index=index))
-            self.drawn.append(request)
-            yield Rendering(
-                pixels=self._picture(request), request=request, provenance=dict(self.facts), seconds=0.5,
-                warnings=("mini was never taught: zeppelin",) if "zeppelin" in request.prompt else (),
-            )  # fmt: skip
-
-    def _picture(self, request: GenerationRequest) -> Any:
-        from PIL import Image
-
-        digest = hashlib.sha256(f"{request.prompt} {request.seed}".encode()).digest()
-        picture = Image.new("RGB", (len(digest), 1))
-        picture.putdata([tuple((byte + self.shift) % 256 for _ in range(3)) for byte in digest])
-        return picture.resize((request.width, request.height), Image.Resampling.NEAREST)
-
-
 @dataclass(frozen=True)
 class Ran:
     """What one command line gave."""
@@ -126,16 +122,24 @@ def pixart(
     stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Pixart:
     """Run a command line in this process, in `tmp_path`, drawn by `stand_in`."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: ran(capfd, args, renderers=lambda model, plan: stand_in)
+
+
+@pytest.fixture
+def press(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Pixart:
+    """Run a command line in this process, in `tmp_path`, drawn by the networks."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: ran(capfd, args)
+
+
+def ran(capfd: pytest.CaptureFixture[str], args: Sequence[object], **options: Any) -> Ran:
+    """What the command line `args` gave in this process."""
     from pixart_cli.cli.app import run
 
-    monkeypatch.chdir(tmp_path)
-
-    def command(*args: object) -> Ran:
-        capfd.readouterr()
-        code = run([str(arg) for arg in args], renderers=lambda model, plan: stand_in)
-        return Ran(code, *capfd.readouterr())
-
-    return command
+    capfd.readouterr()
+    code = run([str(arg) for arg in args], **options)
+    return Ran(code, *capfd.readouterr())
 
 
 @pytest.fixture
@@ -148,7 +152,7 @@ def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
             "cwd": tmp_path,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
-            "timeout": 120,
+            "timeout": PATIENCE,
             "check": False,
         }
         if "input" not in options:

@@ -31,6 +31,8 @@ from pixart_cli.diffusion.sources import choose
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIGNATURE = "X-Amz-Signature=5ecre7"
 PAGE = 4
+# Seconds of silence that a client bears: enough on any machine, or few where silence is the point.
+PATIENT, HASTY = 60, 1
 HTML = b"<html><title>Welcome</title>Please log in to the Wi-Fi</html>"
 
 Repos = dict[str, dict[str, bytes]]
@@ -340,7 +342,7 @@ def serving(repos: Repos, commit: str = COMMIT) -> Iterator[LoopbackHub]:
 
 
 def online(hub: LoopbackHub | str, **more: str) -> dict[str, str]:
-    """The environment of a child that may use `hub`, or the address `hub`, and loses patience soon."""
+    """The environment of a child that may use `hub`, or the address `hub`; it is patient."""
     address = hub if isinstance(hub, str) else hub.address
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_DEBUG"):
@@ -348,25 +350,25 @@ def online(hub: LoopbackHub | str, **more: str) -> dict[str, str]:
     here = {
         "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "HF_ENDPOINT": address,
         "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "2",
+        "HF_HUB_DOWNLOAD_TIMEOUT": str(PATIENT), "HF_HUB_ETAG_TIMEOUT": str(PATIENT),
     }  # fmt: skip
     return kept | here | more
 
 
-def go_online(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def go_online(monkeypatch: pytest.MonkeyPatch, address: str, patience: int = PATIENT) -> None:
     """Let the client of this process, which read its environment long ago, use the hub at `address`."""
     import huggingface_hub.constants
     from huggingface_hub.utils import close_session
 
     values = {
-        "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_DOWNLOAD_TIMEOUT": 1,
-        "HF_HUB_ETAG_TIMEOUT": 2,
+        "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_DOWNLOAD_TIMEOUT": patience,
+        "HF_HUB_ETAG_TIMEOUT": patience,
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     for name in [name for name in os.environ if "proxy" in name.lower()]:
         monkeypatch.delenv(name)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", address)
     close_session()
 

@@ -18,6 +18,7 @@ from pixart_cli.cli.options import Door, RendererFactory, switched_on
 from pixart_cli.cli.output import Printer, prepare_streams
 from pixart_cli.cli.signals import leave_quietly, watched
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.garbage import end_of_process
 from pixart_cli.core.hub_code import refuse_hub_code
 
 _PIPE_CLOSED: Final = 141
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if argv is None else argv
     code = run_together(words, run)
     leave_quietly()
+    end_of_process()
     sys.exit(code)
 
 

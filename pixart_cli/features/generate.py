@@ -13,6 +13,7 @@ from types import MappingProxyType
 from pixart_cli.core.catalog import ModelSpec, get_model, is_folder, spec_of_folder
 from pixart_cli.core.crew import place
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.garbage import set_libraries_apart
 from pixart_cli.core.lora import spell
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
@@ -231,6 +232,7 @@ def network(
         return _peer(memory_plan, installed)
     from pixart_cli.diffusion.renderer import NetworkRenderer
 
+    set_libraries_apart()
     here, cache = place(os.environ), embeds_cache(installed, cache_bytes)
     if here.alone:
         return NetworkRenderer(memory_plan, installed, cache=cache, files=files, together=together)
@@ -250,6 +252,7 @@ def _peer(memory_plan: MemoryPlan, installed: Installed) -> Renderer:
 
     with silence():
         from pixart_cli.diffusion.peers import PeerRenderer
+    set_libraries_apart()
     return PeerRenderer(memory_plan, installed)
 
 

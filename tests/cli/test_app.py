@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pixart_cli import __version__
 from pixart_cli.cli.app import app, main, run
 from pixart_cli.core.errors import PixartError
+from tests.processes import PATIENCE
 
 HEAVY = (
     "torch",
@@ -167,7 +168,7 @@ def start(tmp_path: Path, *args: str, **options) -> subprocess.Popen[bytes]:
     code = """
 import sys, time
 from pixart_cli.cli.app import run
-from tests_conftest import StandIn
+from tests.stand_in import StandIn
 class Slow(StandIn):
     def render(self, requests, *, on_progress):
         for rendering in super().render(requests, on_progress=on_progress):
@@ -181,8 +182,7 @@ class Slow(StandIn):
                     while True: time.sleep(0.05)
 sys.exit(run(sys.argv[1:], renderers=lambda model, plan: Slow()))
 """
-    (tmp_path / "tests_conftest.py").write_text((Path(__file__).parents[1] / "conftest.py").read_text())
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([sys.executable, "-c", code, *args], cwd=tmp_path, env=environ, **streams)
 
@@ -199,7 +199,7 @@ def test_a_signal_ends_cleanly_and_keeps_what_is_finished(tmp_path, number, code
     process = start(tmp_path, "gen", "sun", "-r", "64x48", "-n", "2", "-s", "1", "--json")
     wait_until(b"ready", process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert b"Traceback" not in err
     document = json.loads(out)
@@ -240,7 +240,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     wait_until(b"cleaning up", process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=300) == 130
+    assert process.wait(timeout=PATIENCE) == 130
     process.communicate()
 
 

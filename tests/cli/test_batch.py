@@ -13,6 +13,7 @@ from pixart_cli.cli.app import run
 from pixart_cli.cli.batch_source import parse_shard
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.occupancy import occupied
+from tests.processes import PATIENCE
 
 SMALL = ("-r", "64x48")
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ CHILD = """
 import sys, time
 from pixart_cli.cli.app import run
 from pixart_cli.core.rendering import ProgressEvent
-from tests.conftest import StandIn
+from tests.stand_in import StandIn
 class Slow(StandIn):
     def render(self, requests, *, on_progress):
         for index, request in enumerate(requests):
@@ -93,7 +94,7 @@ def test_a_prompt_without_a_seed_has_the_same_one_always_and_count_goes_on_from_
 
 def test_standard_input_is_a_list_too(tmp_path):
     process = start(tmp_path, "-", *SMALL, "-q", stdin=subprocess.PIPE)
-    out, err = process.communicate(b"red sun\n  -s 7\n", timeout=300)
+    out, err = process.communicate(b"red sun\n  -s 7\n", timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, b"red-sun-7.png\n", b"")
 
 
@@ -190,7 +191,7 @@ def test_the_first_signal_leaves_after_the_step_and_keeps_what_is_drawn(tmp_path
     process = start(tmp_path, "list.txt", *SMALL, "--json-stream")
     wait_until(b"ready", process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert b"once more leaves at once" in err
     found = events(out.decode())
@@ -206,7 +207,7 @@ def test_the_second_signal_leaves_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     wait_until(b"leaving after this step", process)  # two at once would be one to the system
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=300) == 130
+    assert process.wait(timeout=PATIENCE) == 130
     process.communicate()
 
 
@@ -215,7 +216,7 @@ def test_a_signal_is_heeded_while_the_list_is_waited_for(tmp_path):
     assert process.stdout is not None
     assert b'"start"' in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=300) == 143
+    assert process.wait(timeout=PATIENCE) == 143
     process.communicate()
 
 
@@ -224,7 +225,7 @@ def test_two_batches_in_one_folder_draw_every_picture_and_no_half_one(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(prompts))
     (tmp_path / "b.txt").write_text("\n".join(reversed(prompts)))
     both = [start(tmp_path, name, *SMALL, "-o", "out/") for name in ("a.txt", "b.txt")]
-    names = [line for process in both for line in process.communicate(timeout=300)[0].splitlines()]
+    names = [line for process in both for line in process.communicate(timeout=PATIENCE)[0].splitlines()]
     assert [process.returncode for process in both] == [0, 0]
     assert len(names) == len(set(names)) == 12
     assert len(list((tmp_path / "out").glob("*.png"))) == 12

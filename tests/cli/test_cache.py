@@ -83,24 +83,24 @@ def large_folder(toy_folder, tmp_path_factory):
     return folder
 
 
-def gen(shell, folder, *more):
-    done = shell(
+def gen(press, folder, *more):
+    done = press(
         "gen", "a red sun", "-m", folder, "-r", "256x256", "--draft", "--steps", "1", "-s", "7", "-f",
         "--device", "cpu", "-o", "x.png", *more,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
-def test_pictures_with_and_without_the_cache_are_the_same_bytes(shell, tmp_path, large_folder):
+def test_pictures_with_and_without_the_cache_are_the_same_bytes(press, tmp_path, large_folder):
     pictures = []
     for more in (("--prompt-cache", "0"), (), ()):
-        gen(shell, large_folder, *more)
+        gen(press, large_folder, *more)
         pictures.append((tmp_path / "x.png").read_bytes())
         assert (cache_dir() / "embeds").exists() == (not more)
     assert pictures[0] == pictures[1] == pictures[2]
     assert kept(1_000_000).contents().entries == 2  # the prompt, and the empty negative one
 
 
-def test_the_built_in_model_keeps_nothing(shell):
-    gen(shell, "mini")
+def test_the_built_in_model_keeps_nothing(press):
+    gen(press, "mini")
     assert not cache_dir().exists()

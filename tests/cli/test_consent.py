@@ -8,45 +8,58 @@ from pixart_cli.cli.app import run
 from pixart_cli.cli.consent import is_offline
 from pixart_cli.core.metadata import read_record
 from tests.loopback_hub import Fault, go_online, online, serving, toy_repos
-from tests.terminal import answer
+from tests.terminal import answer, answer_here
 
 ARGS = ("gen", "a red sun", "-m", "sigma-256", "-r", "64x64", "--steps", "1", "-o", "x.png")
 
 
+@pytest.fixture(scope="module")
+def repos(toy_folder):
+    return toy_repos(toy_folder)
+
+
 @pytest.fixture
-def hub(toy_folder):
+def hub(repos):
     """A hub on the loopback that holds the toy as sigma-256."""
-    with serving(toy_repos(toy_folder)) as hub:
+    with serving({repo: dict(files) for repo, files in repos.items()}) as hub:
         yield hub
 
 
+@pytest.fixture
+def here(hub, monkeypatch):
+    """Lets this process use the hub."""
+    go_online(monkeypatch, hub.address)
+
+
 @pytest.mark.parametrize("switch", [("--offline",), ()])
-def test_offline_never_asks_the_network(shell, hub, switch):
-    environ = online(hub) | ({} if switch else {"HF_HUB_OFFLINE": "1"})
-    done = shell(*ARGS, "--yes", *switch, env=environ)
-    assert (done.returncode, hub.asked) == (3, [])
-    assert b"not on this machine" in done.stderr
+def test_offline_never_asks_the_network(press, here, hub, monkeypatch, switch):
+    if not switch:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = press(*ARGS, "--yes", *switch)
+    assert (done.code, hub.asked) == (3, [])
+    assert "not on this machine" in done.err
 
 
-def test_without_a_terminal_yes_must_be_typed(shell, hub):
-    done = shell(*ARGS, env=online(hub))
-    assert (done.returncode, hub.asked) == (3, [])
-    assert b"--yes" in done.stderr
+def test_without_a_terminal_yes_must_be_typed(press, here, hub):
+    done = press(*ARGS)
+    assert (done.code, hub.asked) == (3, [])
+    assert "--yes" in done.err
     # What other models left here may be much of it, and only the hub knows the rest.
-    assert b"(at most about 19 GB)" in done.stderr
+    assert "(at most about 19 GB)" in done.err
 
 
-def test_yes_announces_the_size_fetches_and_draws(shell, hub, tmp_path):
-    done = shell(*ARGS, "--yes", env=online(hub))
-    assert (done.returncode, done.stdout) == (0, b"x.png\n")
-    assert b"sigma-256 is not on this machine" in done.stderr
-    assert b"B to download" in done.stderr
+def test_yes_announces_the_size_fetches_and_draws(press, here, tmp_path):
+    done = press(*ARGS, "--yes")
+    assert (done.code, done.out) == (0, "x.png\n")
+    assert "sigma-256 is not on this machine" in done.err
+    assert "B to download" in done.err
     assert read_record(tmp_path / "x.png").request.model == "sigma-256"
 
 
 @pytest.mark.parametrize("text", [b"n\n", b"\n"])
-def test_a_person_who_does_not_agree_gets_no_download(hub, tmp_path, text):
-    code, seen = answer(ARGS, text, cwd=tmp_path, env=online(hub))
+def test_a_person_who_does_not_agree_gets_no_download(here, hub, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    code, seen = answer_here(ARGS, text, monkeypatch)
     assert code == 3
     assert "Download it now? [y/N]" in seen
     assert hub.fetched("") == 0
@@ -59,11 +72,11 @@ def test_a_person_who_agrees_gets_the_picture(hub, tmp_path):
     assert "11/11" in seen
 
 
-def test_a_hub_that_does_not_answer_is_told(shell, hub):
+def test_a_hub_that_does_not_answer_is_told(press, here, hub):
     hub.faults = [Fault("info", "status", "", -1, 404, {"X-Error-Code": "RepoNotFound"})]
-    done = shell(*ARGS, "--yes", env=online(hub))
-    assert (done.returncode, done.stdout) == (3, b"")
-    assert b"Traceback" not in done.stderr
+    done = press(*ARGS, "--yes")
+    assert (done.code, done.out) == (3, "")
+    assert "Traceback" not in done.err
 
 
 def test_the_built_in_model_and_folders_are_never_fetched(tmp_path, capfd, monkeypatch):

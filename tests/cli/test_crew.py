@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,16 +16,10 @@ import pytest
 from PIL import Image
 
 from pixart_cli.cli.crew import run_together
+from tests.processes import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("-r", "256x144", "-s", "7", "--steps", "2")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def torchrun(environ: dict[str, str], tmp_path: Path) -> Callable[..., subproces
         argv = ["-m", "torch.distributed.run", *port, "--nproc-per-node", "2", "-m", "pixart_cli"]
         return subprocess.run(
             [sys.executable, *argv, *map(str, args)],
-            env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
+            env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
     return command
@@ -68,9 +61,8 @@ def test_a_plan_says_that_it_is_that_of_one_process(pixart, monkeypatch):
     assert plan["reasons"][-1].startswith("4 processes share each picture; memory and time are those of one")
 
 
-def test_two_processes_draw_the_picture_of_one(torchrun, shell, toy_folder, tmp_path):
-    alone = shell("gen", "a red sun", "-m", toy_folder, *SMALL, "-o", "one.png", timeout=500)
-    assert alone.returncode == 0
+def test_two_processes_draw_the_picture_of_one(torchrun, press, toy_folder, tmp_path):
+    assert press("gen", "a red sun", "-m", toy_folder, *SMALL, "-o", "one.png").code == 0
     done = torchrun("gen", "a red sun", "-m", toy_folder, *SMALL, "-o", "two.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "two.png\n"
@@ -97,7 +89,7 @@ def test_a_failure_is_told_once_and_its_code_is_torchruns_cause(torchrun, toy_fo
 def drawing(environ, toy_folder, tmp_path):
     """Two processes in the middle of many pictures: one is drawn already."""
     environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    argv = [sys.executable, "-m", "pixart_cli", "gen", "a red sun", "-m", toy_folder, *SMALL, "-n", "9999"]
+    argv = [sys.executable, "-m", "pixart_cli", "gen", "a red sun", "-m", toy_folder, *SMALL, "-n", "999"]
     running = [
         subprocess.Popen(
             [*map(str, argv), "-o", "out/"], env=environ | {"RANK": str(rank)}, cwd=tmp_path,
@@ -105,7 +97,7 @@ def drawing(environ, toy_folder, tmp_path):
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    until = time.monotonic() + 400
+    until = time.monotonic() + PATIENCE
     while not list(tmp_path.glob("out/*.png")) and time.monotonic() < until:
         time.sleep(0.1)
     yield running
@@ -117,7 +109,7 @@ def drawing(environ, toy_folder, tmp_path):
 def test_a_helper_that_is_killed_ends_the_drawing_with_one_message(drawing):
     leader, helper = drawing
     helper.kill()
-    _, said = leader.communicate(timeout=300)
+    _, said = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 1
     assert said.count("error: ") == 1
     assert "error: one of the processes that draw together is gone" in said
@@ -126,7 +118,7 @@ def test_a_helper_that_is_killed_ends_the_drawing_with_one_message(drawing):
 def test_ctrl_c_ends_all_with_one_message(drawing):
     for process in drawing:
         process.send_signal(signal.SIGINT)
-    said = [process.communicate(timeout=300)[1] for process in drawing]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in drawing]
     assert [process.returncode for process in drawing] == [130, 130]
     assert said[0].endswith("error: interrupted\n")
     assert said[1] == ""

@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.exemplars
+
 
 def test_a_table_on_standard_output_and_a_folder_that_is_gone_on_with(pixart, stand_in, tmp_path) -> None:
     ran = pixart("eval", "--suite", "mini", "--prompts", 2, "--device", "cpu")

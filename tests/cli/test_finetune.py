@@ -12,6 +12,7 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from tests.features.finetune.conftest import png
+from tests.processes import PATIENCE
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_sigterm_saves_and_leaves(config, tmp_path):
         while running.poll() is None and not metrics.exists():
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        out, err = running.communicate(timeout=300)
+        out, err = running.communicate(timeout=PATIENCE)
     finally:
         running.kill()
     assert (running.returncode, out) == (143, ""), err

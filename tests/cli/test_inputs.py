@@ -1,8 +1,6 @@
 """Files that `gen` and `replay` are given: LoRAs and init images, from the command line to the record."""
 
 import hashlib
-import json
-import os
 
 import numpy as np
 import pytest
@@ -157,26 +155,24 @@ def test_replay_asks_for_the_lora_and_finds_it_by_its_hash(pixart, lora, tmp_pat
     assert pixart("replay", "x.png").out == "exact\n"
 
 
-def test_the_networks_draw_with_both_and_again(shell, toy_folder, lora, tmp_path):
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+def test_the_networks_draw_with_both_and_again(press, toy_folder, lora, tmp_path):
     small = ("-r", "128x512", "--steps", "4", "-s", "7", "-m", toy_folder)
-    base = shell("gen", "a red sun", *small, "-o", "base.png", env=environ)
-    assert base.returncode == 0
+    assert press("gen", "a red sun", *small, "-o", "base.png").code == 0
     words = ("--init-image", "base.png", "--strength", "0.5", "--lora", f"{lora}:0.5")
-    done = shell("gen", "a green hill", *small, *words, "-o", "x.png", "--json", env=environ)
-    assert done.returncode == 0, done.stderr
-    (image,) = json.loads(done.stdout)["images"]
+    done = press("gen", "a green hill", *small, *words, "-o", "x.png", "--json")
+    assert done.code == 0, done.err
+    (image,) = done.json["images"]
     assert image["provenance"]["lora"] == [{"sha256": sha256(lora), "scale": 0.5, "layers": 6}]
     supplies = ("--init-image", "base.png", "--lora", lora, "-m", toy_folder)
-    again = shell("replay", "x.png", *supplies, env=environ)
-    assert (again.returncode, again.stdout) == (0, b"exact\n")
+    again = press("replay", "x.png", *supplies)
+    assert (again.code, again.out) == (0, "exact\n")
     pixels = [np.asarray(Image.open(tmp_path / name)) for name in ("base.png", "x.png")]
     assert pixels[0].shape == pixels[1].shape
     assert not np.array_equal(*pixels)
     strange = save_lora(tmp_path / "odd.safetensors", {"down_blocks.0.lora_A.weight": torch.ones(1, 1)})
-    refused = shell("gen", "a green hill", *small, "--lora", strange, "-o", "y.png", env=environ)
-    assert refused.returncode == 4
-    assert b"match nothing in this model: down_blocks.0.lora_A.weight" in refused.stderr
+    refused = press("gen", "a green hill", *small, "--lora", strange, "-o", "y.png")
+    assert refused.code == 4
+    assert "match nothing in this model: down_blocks.0.lora_A.weight" in refused.err
     assert not (tmp_path / "y.png").exists()
 
 

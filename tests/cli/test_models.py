@@ -15,8 +15,20 @@ from pixart_cli.core.catalog import catalog
 from pixart_cli.diffusion.hub_cache import hub_cache, repo_folder
 from pixart_cli.diffusion.records import digest_of, read_record, write_record
 from pixart_cli.diffusion.weights import locate
-from tests.loopback_hub import COMMIT, PULL, SIGNATURE, Fault, go_online, lay, online, serving, toy_repos
-from tests.terminal import answer
+from tests.loopback_hub import (
+    COMMIT,
+    HASTY,
+    PULL,
+    SIGNATURE,
+    Fault,
+    go_online,
+    lay,
+    online,
+    serving,
+    toy_repos,
+)
+from tests.processes import PATIENCE
+from tests.terminal import answer_here
 
 TOKEN = "hf_sentinelsentinelsentinel"
 REPO = catalog()["sigma-256"].parts["transformer"].repo
@@ -41,7 +53,7 @@ def child(hub, *more, **environ):
     """`pixart models pull sigma-256 --yes` in a process of its own."""
     return subprocess.run(
         [*PULL, *more], env=online(hub, **environ), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=300, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -100,7 +112,7 @@ def test_what_passes_is_waited_for(hub):
         Fault("get", "stall", f"{REPO}/transformer/diffusion", 1),
         Fault("get", "status", f"{REPO}/transformer/diffusion", 1, 403),
     ]
-    done = child(hub)
+    done = child(hub, HF_HUB_DOWNLOAD_TIMEOUT=str(HASTY))
     assert done.returncode == 0, done.stderr
     assert [fault.served for fault in hub.faults] == [1] * len(hub.faults)
     assert_whole(hub)
@@ -153,6 +165,8 @@ FAILURES = {
 def test_every_failure_is_a_sentence_and_leaves_nothing(pull, hub, monkeypatch, faults, words):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.faults = [replace(fault) for fault in faults]
+    if any(fault.kind == "stall" for fault in faults):
+        go_online(monkeypatch, hub.address, HASTY)
     done = pull()
     assert (done.code, done.out) == (3, ""), done.err
     error, hint = done.err.splitlines()[-2:]
@@ -241,9 +255,9 @@ def test_killed_and_interrupted_pulls_go_on_with_the_files_that_are_whole(pixart
         hub.faults = [Fault("get", "hold", WEIGHTS, 1)]
         hub.held.clear()
         process = start(hub)
-        assert hub.held.wait(300)
+        assert hub.held.wait(PATIENCE)
         process.send_signal(number)
-        process.communicate(timeout=300)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == code
         # SIGKILL leaves a half file behind; the next pull removes it, and Ctrl-C its own.
         assert len(left_overs()) == (1 if number == signal.SIGKILL else 0)
@@ -262,7 +276,7 @@ def test_killed_and_interrupted_pulls_go_on_with_the_files_that_are_whole(pixart
 def test_of_two_pulls_at_once_one_waits(hub):
     hub.faults = [Fault("get", "hold", WEIGHTS, 1)]
     first = start(hub)
-    assert hub.held.wait(300)
+    assert hub.held.wait(PATIENCE)
     second = start(hub)
     lines = []
     while "waiting" not in "".join(lines[-1:]):
@@ -270,7 +284,7 @@ def test_of_two_pulls_at_once_one_waits(hub):
         assert lines[-1], lines
     hub.release.set()
     for process in (first, second):
-        _, error = process.communicate(timeout=300)
+        _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, error
     assert hub.fetched("") == 11
     assert_whole(hub)
@@ -472,9 +486,9 @@ def test_what_cannot_be_pulled_or_removed(pixart):
     assert pixart("models", "pull", "sigma-256", "--progress", "loud").code == 2
 
 
-def test_a_person_is_asked_before_a_removal(record):
+def test_a_person_is_asked_before_a_removal(record, monkeypatch):
     for typed, code in ((b"n\n", 130), (b"y\n", 0)):
-        left, seen = answer(("models", "remove", "sigma-256"), typed)
+        left, seen = answer_here(("models", "remove", "sigma-256"), typed, monkeypatch)
         assert left == code
         assert "Remove 11 files of sigma-256" in seen
         assert Path(record.files[0].path).exists() is (code == 130)

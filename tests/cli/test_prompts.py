@@ -1,17 +1,28 @@
-"""Prompts from standard input, where streams matter."""
+"""Prompts from standard input: a pipe's end, and where streams matter a process's own."""
 
-import json
 import os
+import sys
 
 import pytest
 
 from pixart_cli.core.request import MAX_PROMPT_BYTES
 
 
+@pytest.fixture
+def sending(monkeypatch):
+    """Connects standard input with a pipe's end, gives the other; both are closed in the end."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as read, os.fdopen(writer, "wb", buffering=0) as written:
+        monkeypatch.setattr(sys, "stdin", read)
+        yield written
+
+
 @pytest.mark.parametrize("data", [b"a red sun", b"\xef\xbb\xbfa red sun\r\n", b"\n a red sun \n\n"])
-def test_a_dash_reads_one_prompt_from_standard_input(shell, data):
-    done = shell("gen", "-", "--dry-run", "--json", input=data)
-    assert json.loads(done.stdout)["images"][0]["request"]["prompt"] == "a red sun"
+def test_a_dash_reads_one_prompt_from_standard_input(pixart, sending, data):
+    sending.write(data)
+    sending.close()
+    done = pixart("gen", "-", "--dry-run", "--json")
+    assert done.json["images"][0]["request"]["prompt"] == "a red sun"
 
 
 @pytest.mark.parametrize(
@@ -28,12 +39,10 @@ def test_a_bad_prompt_on_standard_input_is_refused(shell, data, words):
     assert words in done.stderr
 
 
-def test_standard_input_is_read_only_for_a_dash(shell):
-    reader, writer = os.pipe()  # never written to, never closed: reading it would wait for ever
-    done = shell("gen", "sun", "--dry-run", stdin=reader)
-    os.close(reader), os.close(writer)
-    assert done.returncode == 0
-    assert shell("gen", "-", "-", "--dry-run").returncode == 2
+def test_standard_input_is_read_only_for_a_dash(pixart, sending):
+    # The pipe is never written to and not closed yet: reading it would wait for ever.
+    assert pixart("gen", "sun", "--dry-run").code == 0
+    assert pixart("gen", "-", "-", "--dry-run").code == 2
 
 
 def test_standard_input_that_cannot_be_read_is_a_sentence(shell, tmp_path):

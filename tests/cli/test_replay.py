@@ -1,5 +1,7 @@
 """`pixart replay`: the verdicts, their exit codes, and the picture kept."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -86,15 +88,12 @@ def test_pictures_that_cannot_be_replayed(pixart, stand_in, tmp_path):
     assert stand_in.drawn == []
 
 
-def test_a_model_folder_is_named_again(shell, toy_folder, tmp_path):
-    environ = {"OMP_NUM_THREADS": "1"}
-    import os
-
-    environ = os.environ | environ
+def test_a_model_folder_is_named_again_and_another_process_draws_the_same(press, shell, toy_folder, tmp_path):
     args = ("-r", "64x64", "--steps", "1", "-m", toy_folder)
-    assert shell("gen", "a red sun", *args, "-o", "x.png", env=environ).returncode == 0
-    forgotten = shell("replay", "x.png", env=environ)
-    assert (forgotten.returncode, b"--model" in forgotten.stderr) == (2, True)
+    assert press("gen", "a red sun", *args, "-o", "x.png").code == 0
+    forgotten = press("replay", "x.png")
+    assert (forgotten.code, "--model" in forgotten.err) == (2, True)
     (tmp_path / "mine").symlink_to(toy_folder)
-    done = shell("replay", "x.png", "--model=~/mine", env=environ | {"HOME": str(tmp_path)})
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    done = shell("replay", "x.png", "--model=~/mine", env=environ)
     assert (done.returncode, done.stdout) == (0, b"exact\n")

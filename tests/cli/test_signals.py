@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from pixart_cli.cli.signals import Terminated, leave_quietly, watched
+from tests.processes import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_the_second_ends_a_computation_that_python_cannot_interrupt():
         "        try: inside.set(); time.sleep(60)\n"
         "        except BaseException: pass\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=300, check=False).returncode == 143
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE, check=False).returncode == 143
 
 
 def test_leaving_gives_ctrl_c_back_to_the_system():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pixart_cli.core.disk_cache import Contents, DiskCache
+from tests.processes import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -167,7 +168,7 @@ def test_two_processes_at_once_never_see_half_an_entry(tmp_path):
         print("whole")
     """
     processes = [start(code) for _ in range(2)]
-    said = [process.communicate(timeout=100) for process in processes]
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [out.strip() for out, _ in said] == ["whole", "whole"], said
     left = DiskCache(tmp_path, 60_000)
     assert left.contents().size_bytes <= 60_000
@@ -182,7 +183,7 @@ def start(code):
 
 
 def child(code):
-    out, err = start(code).communicate(timeout=60)
+    out, err = start(code).communicate(timeout=PATIENCE)
     assert not err
     return out.strip()
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.resolution import bins
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.weights import Installed, locate
+from tests.processes import PATIENCE, free_port
 from tests.toy_model import build_toy_model
 
 torch.set_num_threads(1)
@@ -66,26 +66,14 @@ def picture() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def four_processes(toy_folder: Path) -> list[dict[str, Any]]:
+def four_processes(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What `four_processes.py` found, by rank; the last process ends in the middle, with code 9."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WORLD_SIZE": "4"}
-    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, "-m", "tests.diffusion.four_processes", str(toy_folder)]
-    running = [
-        subprocess.Popen(
-            command, env=environ | {"RANK": str(rank)}, cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(4)
-    ]  # fmt: skip
-    try:
-        said = [process.communicate(timeout=550) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    codes = [process.returncode for process in running]
-    assert codes == [0, 0, 0, 9], "\n".join(err[-2000:] for _, err in said)
-    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+    out = tmp_path_factory.mktemp("found")
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WORLD_SIZE": "4", "OUT": str(out)}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.diffusion.four_processes", str(toy_folder)], env=environ,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout[-10:]) == (0, "[0, 0, 9]\n"), done.stderr[-4000:]
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(4)]

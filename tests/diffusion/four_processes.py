@@ -1,6 +1,6 @@
-"""What four real processes find when they compute together; each prints it as JSON.
+"""What four real processes find when they compute together; each writes it as JSON to RANK.json.
 
-Run by the fixture `four_processes`, once for all tests that ask: a process takes seconds to start.
+Run by the fixture `four_processes`, once for all tests that ask: the libraries take seconds to import.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from pixart_cli.core.crew import Place, place
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.garbage import set_libraries_apart
 from pixart_cli.core.lora import spell
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion import schedulers
@@ -348,11 +350,12 @@ def troubled(here: Place, store: Any, found: dict[str, Any]) -> None:
 
 
 def said(found: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(found) + "\n")
-    sys.stdout.flush()
+    Path(os.environ["OUT"], f"{os.environ['RANK']}.json").write_text(json.dumps(found))
 
 
-def main() -> None:
+def work(rank: int) -> None:
+    """What process `rank` does and finds."""
+    os.environ["RANK"] = str(rank)
     torch.set_num_threads(1)
     here = place(os.environ)
     store = next(iter(rendezvous("env://", timeout=timedelta(seconds=300))))[0]
@@ -360,6 +363,22 @@ def main() -> None:
         found = compared(here.rank, store)
     found |= drawn(here, PrefixStore("drawing", store), Path(sys.argv[1]))
     troubled(here, PrefixStore("trouble", store), found)
+
+
+def main() -> None:
+    """Be the first process and start the others: as copies of this one where that is safe.
+
+    Prints their exit codes. macOS's own libraries do not survive a fork.
+    """
+    set_libraries_apart()
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    others = [context.Process(target=work, args=(rank,), daemon=True) for rank in (1, 2, 3)]
+    for process in others:
+        process.start()
+    work(0)
+    for process in others:
+        process.join()
+    sys.stdout.write(json.dumps([process.exitcode for process in others]) + "\n")
 
 
 if __name__ == "__main__":

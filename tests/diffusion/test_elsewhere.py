@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from pixart_cli.core.catalog import RefineSettings
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.device import RUNGS
 from pixart_cli.diffusion.refine import Refinement, refine
@@ -36,7 +37,9 @@ def test_a_picture_with_passes_is_drawn_on_every_rung(toy, cpu_plan, request_for
     plan = dataclasses.replace(cpu_plan, device="meta", dtype="bfloat16", offload=rung[0], encoder=rung[1])
     width, height = (side * 5 // 4 // 16 * 16 + 16 for side in small_bin)
     request = request_for(width=width, height=height, num_inference_steps=1, refine="auto")
-    (rendering,) = NetworkRenderer(plan, toy).render([request], on_progress=lambda event: None)
+    quick = RefineSettings(strengths=(0.8,), steps=(2,))
+    installed = dataclasses.replace(toy, spec=dataclasses.replace(toy.spec, refine=quick))
+    (rendering,) = NetworkRenderer(plan, installed).render([request], on_progress=lambda event: None)
     assert rendering.provenance["refine"]
     assert rendering.provenance["transformer_dtype"] == "bfloat16"
 
@@ -67,7 +70,7 @@ def test_every_rule_samples_and_refines(rule):
     started = sample_from(network, rest, guidance_scale=4.5, source=noise, generator=generator, **told)
     tail = schedulers.build_tail(rule, BETAS, 3, 0.8, device="meta")
     how = Refinement(side=16, guidance_scale=4.5, guidance_until=0.5, flat=0.1)
-    source = torch.zeros(1, 4, 24, 32).to("meta")
+    source = torch.zeros(1, 4, 16, 24).to("meta")
     refined = refine(network, tail, source=source, how=how, generator=generator, **told)
     assert {each.device.type for each in (drawn, started, refined)} == {"meta"}
 

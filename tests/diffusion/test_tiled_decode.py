@@ -175,7 +175,8 @@ def test_memory_that_is_never_enough_is_said_so(vae, monkeypatch):
 
 
 LIMITED = """
-import re, resource, sys
+import gc, re, resource, sys
+gc.disable()
 from pathlib import Path
 import torch
 from pixart_cli.diffusion.memory import is_out_of_memory

@@ -88,7 +88,8 @@ def land_features(pixels: Array) -> NDArray[np.float64]:
     pixels = _smoothed(_smoothed(pixels))
     height, width = pixels.shape[:2]
     unit = min(height, width)
-    line = skyline(pixels) * height / unit
+    edge = skyline(pixels)
+    line = edge * height / unit
     step = np.diff(line)
     bend = np.diff(step)
     shape = [
@@ -97,7 +98,7 @@ def land_features(pixels: Array) -> NDArray[np.float64]:
         (np.sign(step[1:]) * np.sign(step[:-1]) < 0).mean(),
         (step > 0.002).mean() - (step < -0.002).mean(), ((step**3).mean()) * 1e3,
     ]  # fmt: skip
-    below = np.arange(height)[:, None] >= (skyline(pixels) * height + 2)[None, :]
+    below = np.arange(height)[:, None] >= (edge * height + 2)[None, :]
     light = pixels[..., 0]
     gy, gx = np.gradient(light)
     weight = np.hypot(gx, gy) * below
@@ -112,8 +113,11 @@ def _smoothed(pixels: Array) -> Array:
     """The mean of 3 x 3 pixels around each."""
     padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = pixels.shape[:2]
-    shifted = [padded[a : a + height, b : b + width] for a in range(3) for b in range(3)]
-    return np.asarray(np.mean(shifted, axis=0), dtype=np.float32)
+    total = np.zeros_like(pixels)
+    for top in range(3):
+        for left in range(3):
+            total += padded[top : top + height, left : left + width]
+    return total / np.float32(9)
 
 
 def softened(picture: Image.Image, chance: str) -> Image.Image:

@@ -16,13 +16,14 @@ Mask = NDArray[np.bool_]
 
 INKS = tuple(COLOURS)
 _INK_LAB = np.array([lab(rgb) for rgb in COLOURS.values()], dtype=np.float32)
+_BYTES = np.arange(256, dtype=np.float32) / 255.0
+_LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)
 MASK_SIDE = 16
 
 
 def to_lab(picture: Image.Image) -> Array:
     """CIE L*a*b* (D65) of an RGB picture, (H, W, 3)."""
-    rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = _LINEAR[np.asarray(picture.convert("RGB"))]
     to_xyz = np.array(
         [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], dtype=np.float32
     )
@@ -36,8 +37,16 @@ def to_lab(picture: Image.Image) -> Array:
 
 def ink_map(pixels: Array) -> NDArray[np.intp]:
     """The index into INKS of the nearest ink, (H, W), for (H, W, 3) Lab."""
-    distance = ((pixels[..., None, :] - _INK_LAB) ** 2).sum(axis=-1)
-    return np.asarray(distance.argmin(axis=-1))
+    planes = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
+    nearest = np.zeros(pixels.shape[:-1], dtype=np.intp)
+    least = np.full(pixels.shape[:-1], np.inf, dtype=np.float32)
+    for index, ink in enumerate(_INK_LAB):  # one by one: a table of all fits no processor's cache
+        light, a, b = ((plane - value) ** 2 for plane, value in zip(planes, ink, strict=True))
+        distance = light + a + b
+        nearer = distance < least
+        nearest[nearer] = index
+        np.minimum(least, distance, out=least)
+    return nearest
 
 
 def ink_of_region(pixels: Array) -> str:
@@ -63,7 +72,8 @@ def pieces(pixels: Array, *, least: float = 0.0035) -> list[Piece]:
     height, width = inks.shape
     unit = float(min(height, width)) ** 2
     found: list[Piece] = []
-    for index in np.unique(inks):
+    pixels_of = np.bincount(inks.ravel(), minlength=len(INKS))
+    for index in np.flatnonzero(pixels_of >= least * unit):
         labels = _label(inks == index)
         sizes = np.bincount(labels.ravel())
         large = [label for label in np.flatnonzero(sizes >= least * unit) if label]
@@ -124,9 +134,8 @@ def skyline(pixels: Array) -> Array:
     land = np.median(pixels[-max(2, height // 10) :].reshape(-1, 3), axis=0)
     axis = land - sky
     share = (pixels - sky) @ axis / max(1e-6, float(axis @ axis))
-    is_land = np.where(share > 0.4, 1.0, -1.0)
-    from_below = np.cumsum(is_land[::-1], axis=0)[::-1]
-    from_above = np.cumsum(-is_land, axis=0)
-    score = from_below.copy()
-    score[1:] += from_above[:-1]
-    return np.asarray(score.argmax(axis=0) / height, dtype=np.float32)
+    # Land below a row and sky above it count for the row: the best is that with least land above it.
+    is_land = np.where(share > 0.4, 1, -1).astype(np.int32)
+    above = np.zeros_like(is_land)
+    np.cumsum(is_land[:-1], axis=0, out=above[1:])
+    return np.asarray(above.argmin(axis=0) / height, dtype=np.float32)

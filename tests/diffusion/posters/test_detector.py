@@ -9,6 +9,8 @@ from pixart_cli.features.evaluate.captions import Captions
 from pixart_cli.features.evaluate.run import ceiling_marks, floor_marks
 from pixart_cli.features.evaluate.score import tally
 
+pytestmark = pytest.mark.exemplars
+
 LANDSCAPE = Landscape(
     sky="cream",
     land="mountains",

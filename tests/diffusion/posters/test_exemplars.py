@@ -11,6 +11,8 @@ from pixart_cli.diffusion.posters.scene import Landscape, inks_against
 from pixart_cli.diffusion.posters.seeing import to_lab
 from pixart_cli.diffusion.posters.vocabulary import LANDS, THINGS
 
+pytestmark = pytest.mark.exemplars
+
 
 @pytest.mark.parametrize("kind", THINGS)
 def test_things_are_recognised(kind: str) -> None:

@@ -32,7 +32,8 @@ from pixart_cli.features.batch.engine import Published
 from pixart_cli.features.batch.occupancy import occupied
 from pixart_cli.features.batch.resolve import Resolver
 from pixart_cli.features.batch.run import Batch
-from tests.conftest import StandIn
+from tests.processes import PATIENCE
+from tests.stand_in import StandIn
 
 TYPED = {"res": "32x32", "output": "out/{slug}.png"}
 # The last two share a name, so that the way to the second place is tried as well.
@@ -96,14 +97,14 @@ def victim(folder: Path, inject: str) -> int:
     os.write(writer, b"x")
     os.close(writer)
     _, status = os.waitpid(pid, 0)
-    tracer.wait(timeout=300)
+    tracer.wait(timeout=PATIENCE)
     return status
 
 
 def _attach(pid: int, inject: str) -> subprocess.Popen[bytes]:
     argv = ["strace", "-f", "-qq", "-p", str(pid), "-o", os.devnull, "-e", inject]
     tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    for _ in range(30_000):  # until the victim has a tracer
+    for _ in range(100 * PATIENCE):  # until the victim has a tracer
         if f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{pid}/status").read_text():
             return tracer
         select.select([], [], [], 0.01)

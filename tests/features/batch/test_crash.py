@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE
+
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -15,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def tried(*args: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-m", "tests.features.batch.crash", *args],
-        cwd=ROOT, capture_output=True, text=True, timeout=550, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     if "did not attach" in done.stderr:
         pytest.skip("this system lets no process trace another")

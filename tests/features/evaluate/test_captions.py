@@ -1,7 +1,11 @@
 """The suite of captions: held out, repeatable, and every attribute a mark."""
 
+import pytest
+
 from pixart_cli.diffusion.posters.scene import Shapes, is_held_out
 from pixart_cli.features.evaluate.captions import Captions
+
+pytestmark = pytest.mark.exemplars
 
 
 def test_questions_are_held_out_and_repeatable() -> None:

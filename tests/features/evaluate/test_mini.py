@@ -8,6 +8,8 @@ from pixart_cli.features.evaluate.mini import KINDS, Mini, unsaid_inks_open
 from pixart_cli.features.evaluate.run import ceiling_marks, floor_marks
 from pixart_cli.features.evaluate.score import tally
 
+pytestmark = pytest.mark.exemplars
+
 
 @pytest.fixture(scope="module")
 def questions():

@@ -7,6 +7,8 @@ from pixart_cli.features.evaluate.run import answers, plan_evaluation, table_of
 from tests.conftest import StandIn
 from tests.toy_model import build_toy_model
 
+pytestmark = pytest.mark.exemplars
+
 
 def ask(stand_in, folder, count=3, seed=1):
     plan = plan_evaluation(Mini(), "mini", count=count, seed=seed, device="cpu")

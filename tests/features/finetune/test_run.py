@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pixart_cli.features.finetune.metrics import read_metrics
 from pixart_cli.features.finetune.plan import plan_training
 from pixart_cli.features.finetune.run import start_over, train
 from tests.features.finetune.conftest import png, refused
+from tests.processes import PATIENCE, free_port
 from tests.toy_model import toy_vae
 
 
@@ -134,7 +134,8 @@ def test_a_lora_is_trained_and_merged(configure, tmp_path, toy_folder) -> None:
     assert fit(lora, model).layers
     ups = [value for key, value in load_file(lora.path).items() if "lora_B" in key]
     assert max(float(value.abs().max()) for value in ups) > 0
-    error = refused(lambda: quietly(configure(method="lora", lora_targets=["nothing"], out="x")))
+    config = configure(method="lora", lora_targets=["nothing"], out=str(tmp_path / "x"))
+    error = refused(lambda: quietly(config))
     assert "lora_targets" in error.message
 
 
@@ -208,12 +209,8 @@ def test_two_processes_equal_one(configure, tmp_path) -> None:
     """Real gloo processes, each with half of every batch, against one with the whole."""
     alone = quietly(configure(out=str(tmp_path / "one"), batch_size=4, steps=3))
     configure(out=str(tmp_path / "two"), batch_size=2, steps=3)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environ = os.environ | {
-        "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-    }  # fmt: skip
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, "-m", "pixart_cli", "train", str(tmp_path / "train.toml"), "--json"]
     running = [
         subprocess.Popen(
@@ -223,7 +220,7 @@ def test_two_processes_equal_one(configure, tmp_path) -> None:
         for rank in (0, 1)
     ]  # fmt: skip
     try:
-        said = [process.communicate(timeout=300) for process in running]
+        said = [process.communicate(timeout=PATIENCE) for process in running]
     finally:
         for process in running:
             process.kill()

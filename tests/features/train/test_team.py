@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixart_cli.features.train.team import Team, join_team
+from tests.processes import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -36,12 +37,12 @@ def test_alone_chance_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     team = [
         subprocess.Popen(
             [sys.executable, "-c", CODE], env=environ | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True
         )
         for rank in (0, 1)
     ]
-    outputs = [process.communicate(timeout=120)[0].strip() for process in team]
+    outputs = [process.communicate(timeout=PATIENCE)[0].strip() for process in team]
     assert outputs == [f"[1.5, 1.5, 1.5] [5.0, 5.0, 5.0, 5.0] {leads}" for leads in (True, False)]
