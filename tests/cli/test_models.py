@@ -378,7 +378,7 @@ def test_offline_and_unasked_nothing_is_fetched(pull, pixart, hub, monkeypatch):
             assert pull().code == 3
     done = pixart("models", "pull", "sigma-256")
     assert done.code == 3
-    assert "Add --yes to download it (about 19 GB)" in done.err
+    assert "Add --yes to download it (at most about 19 GB)" in done.err
     assert hub.asked == []
 
 
