@@ -183,7 +183,7 @@ class Fleet:
         except self._ray.exceptions.RayError as error:
             self._refuse_start(worker, error)
             return
-        worker.name = f"{worker.name} on {said.host}" if " on " not in worker.name else worker.name
+        worker.name = f"{worker.name.partition(' on ')[0]} on {said.host}"  # Ray may begin it elsewhere
         otherwise = self._alike.otherwise(worker.name, said)
         if otherwise and self._allow_mixed:
             self._say(f"{worker.name} {otherwise}: what it draws may differ")

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch.cluster import Wish
 from pixart_cli.features.batch.engine import Failed
 from pixart_cli.features.batch.fleet import Patience
@@ -17,7 +18,7 @@ from pixart_cli.features.batch.resolve import Resolver
 from pixart_cli.features.batch.run import Batch
 from pixart_cli.features.batch.store import FOLDERS, Folders
 from tests.conftest import StandIn
-from tests.features.batch.conftest import SMALL
+from tests.features.batch.conftest import PLAN, SMALL
 
 
 def _first(marker: Path) -> bool:
@@ -84,7 +85,25 @@ class DyingFolders(Folders):
         return published
 
 
-class Keyed(Painter):
+class _Planner:
+    """Plans without a look at the machine."""
+
+    def plan_of(self, _request):
+        return PLAN
+
+    def arithmetic_of(self, _model):
+        return PLAN.device, PLAN.dtype
+
+
+class Swift(Painter):
+    """Begins at once: what looks at a machine takes seconds to load."""
+
+    def __init__(self, orders):
+        super().__init__(orders)
+        self._planner = _Planner()
+
+
+class Keyed(Swift):
     """Has the keys of a bucket that takes any."""
 
     def __init__(self, orders):
@@ -92,7 +111,7 @@ class Keyed(Painter):
         super().__init__(orders)
 
 
-class OldPainter(Painter):
+class OldPainter(Swift):
     """All of these are of another version."""
 
     def ready(self):
@@ -100,7 +119,7 @@ class OldPainter(Painter):
         return replace(said, versions=said.versions | {"diffusers": "0.1"})
 
 
-class OneOldPainter(Painter):
+class OneOldPainter(Swift):
     """One of these is of another version: the one that is there first."""
 
     def ready(self):
@@ -109,7 +128,7 @@ class OneOldPainter(Painter):
         return replace(said, versions=said.versions | {"diffusers": "0.1"}) if first else said
 
 
-class OneCoarsePainter(Painter):
+class OneCoarsePainter(Swift):
     """One of these draws in another precision."""
 
     def ready(self):
@@ -118,21 +137,30 @@ class OneCoarsePainter(Painter):
         return replace(said, arithmetic={"mini": ("cpu", "bfloat16")}) if first else said
 
 
-class LosingPainter(Painter):
+class LosingPainter(Swift):
     """Loses its GPU at "fickle", once."""
 
     def _has_lost_its_device(self):
         return _first(self._orders.renderers.folder / "lost")
 
 
-class UselessPainter(Painter):
+class OneBarePainter(Swift):
+    """One of these lacks the weights."""
+
+    def _renderer_of(self, model, memory_plan, files):
+        if _first(self._orders.renderers.folder / "bare"):
+            raise PixartError("model-missing", "no weights here", "Pull them.")
+        return super()._renderer_of(model, memory_plan, files)
+
+
+class UselessPainter(Swift):
     """Cannot even begin."""
 
     def __init__(self, orders):
         raise OSError("no such library")
 
 
-class Reborn(Painter):
+class Reborn(Swift):
     """As one that died between two leases, once and unnoticed: the second is lent to a life that is over."""
 
     def paint(self, tasks, life):
@@ -169,7 +197,7 @@ class _Into(Resolver):
 class DrawnOnRay:
     """One run of a batch on Ray, in a folder."""
 
-    def __init__(self, folder: Path, jobs, *, painter=Painter, store=FOLDERS, pause=None, wish=TWO,
+    def __init__(self, folder: Path, jobs, *, painter=Swift, store=FOLDERS, pause=None, wish=TWO,
                  patience=PATIENT, said=None):  # fmt: skip
         resolver = _Into(store, folder)
         self.batch = Batch(resolver, typed=SMALL)

@@ -20,8 +20,10 @@ from tests.features.batch.mortal import (
     TWO,
     DrawnOnRay,
     OldPainter,
+    OneBarePainter,
     OneCoarsePainter,
     OneOldPainter,
+    Swift,
     UselessPainter,
     orders_of,
 )
@@ -51,6 +53,11 @@ def test_a_worker_of_another_version_is_refused_by_name(drawn):
     told = drawn(OneOldPainter)
     assert "has diffusers 0.1 and not" in told
     assert told.endswith("going on without it")
+
+
+@ON_RAY
+def test_a_worker_without_weights_is_given_up_and_its_pictures_are_drawn(drawn):
+    assert drawn(OneBarePainter).endswith(": no weights here; going on without it")
 
 
 @ON_RAY
@@ -98,7 +105,7 @@ def reborn(worker: Worker) -> None:
 def test_what_a_dead_worker_was_lent_is_not_drawn_by_its_successor(one_ray, tmp_path, resolver):
     import ray
 
-    fleet = Fleet(ray, Size(workers=1, cpus=1, gpus=0), orders_of(tmp_path), print, patience=PATIENT)
+    fleet = Fleet(ray, Size(workers=1, cpus=1, gpus=0), orders_of(tmp_path), print, Swift, patience=PATIENT)
     (worker,) = fleet.workers
     mortal, sun, moon = (Lease([task]) for task in tasks_of(resolver, *map(entry, ("mortal", "sun", "moon"))))
     until_up(fleet, worker)
@@ -125,11 +132,26 @@ class Silent:
         self.killed.append(actor)
 
 
+def bare_fleet(*workers: Worker) -> Fleet:
+    fleet = Fleet.__new__(Fleet)
+    fleet.workers, fleet.lost = list(workers), None
+    return fleet
+
+
+def test_who_has_not_begun_after_a_while_is_told_of_once():
+    up, waiting, said = Worker("actor", "worker 1"), Worker("actor", "worker 2"), []
+    up.is_up, waiting.hello = True, "asked"
+    fleet = bare_fleet(up, waiting)
+    fleet._say, fleet._complains_at = said.append, 0.0
+    fleet._wake()
+    fleet._wake()
+    assert said == ["1 of 2 workers have not begun yet, and join when they find room"]
+
+
 def test_rests_grow_and_who_never_comes_back_is_given_up():
-    fleet, said = Fleet.__new__(Fleet), []
-    fleet._ray, fleet._say, fleet.lost = Silent(), said.append, None
-    worker = Worker("actor", "worker 1 on host")
-    fleet.workers = [worker]
+    worker, said = Worker("actor", "worker 1 on host"), []
+    fleet = bare_fleet(worker)
+    fleet._ray, fleet._say = Silent(), said.append
     for _ in range(6):
         assert fleet.workers
         fleet.rest(worker, "it died\nof something")

@@ -13,8 +13,12 @@ import psutil
 import pytest
 
 from pixart_cli.features.batch.cluster import Wish
-from tests.features.batch.conftest import OF_RAY, Runs, entry
-from tests.features.batch.mortal import PATIENT, DrawnOnRay, DyingFolders, LosingPainter, Reborn
+from pixart_cli.features.batch.fleet import Fleet, Patience, Worker
+from pixart_cli.features.batch.leases import Leases
+from pixart_cli.features.batch.painter import Painter
+from pixart_cli.features.batch.ray_engine import _Run
+from tests.features.batch.conftest import OF_RAY, Runs, entry, tasks_of
+from tests.features.batch.mortal import PATIENT, DrawnOnRay, DyingFolders, LosingPainter, Reborn, orders_of
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +57,7 @@ JOBS = [entry(f"sun {n}", n) for n in range(20)]
 
 def test_two_workers_draw_what_one_process_draws(one_ray, tmp_path, alone):
     expected = alone(JOBS)
-    drawn = DrawnOnRay(tmp_path, JOBS)
+    drawn = DrawnOnRay(tmp_path, JOBS, painter=Painter)
     assert bytes_in(tmp_path / "out") == expected
     assert (len(expected), drawn.batch.tally.drawn, drawn.said) == (20, 20, [])
     assert sorted((tmp_path / "begun").read_text().split("\n")[:-1]) == sorted(job.prompt for job in JOBS)
@@ -109,6 +113,27 @@ def test_what_a_worker_is_stuck_at_is_drawn_by_another_and_counted_once(one_ray,
     assert len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) == 17
     told = {said.partition(" takes ")[2] for said in drawn.said}
     assert told == {"far longer than usual: what it has is drawn by others as well"}
+
+
+def test_while_all_have_something_to_do_nobody_helps(tmp_path, resolver):
+    tasks, said = list(tasks_of(resolver, *JOBS[:8])), []
+    fleet, leases = Fleet.__new__(Fleet), Leases(iter(tasks[:2]), workers=1)
+    late, busy = Worker("actor", "worker 1"), Worker("actor", "worker 2")
+    for worker in (late, busy):
+        worker.is_up = True
+        worker.leases.append((leases.take(), "stream"))
+    fleet.workers = [late, busy]
+    run = _Run(None, fleet, leases, None, orders_of(tmp_path), said.append, Patience(late=0.0))
+    for task in tasks:
+        run._paces.add(task, 1e-9)
+    assert run._is_late(late)
+    assert (list(run._help()), said) == ([], [])
+    busy.leases.clear()
+    lent = []
+    busy.lend = lent.append
+    assert list(run._help()) == []
+    assert [lease.tasks for lease in lent] == [tasks[:1]]
+    assert len(said) == 1
 
 
 def test_a_machine_that_joins_gets_a_worker(one_ray, tmp_path, monkeypatch):
