@@ -160,7 +160,8 @@ def test_a_wrong_wish_is_refused_before_torch_is_loaded(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE is not everywhere")
 def test_a_full_disk_leaves_nothing(checkpoint, tmp_path):
     code = (
-        "import resource, sys; from pathlib import Path\n"
+        "import gc, resource, sys; from pathlib import Path\n"
+        "gc.disable()\n"
         "from pixart_cli.core.errors import PixartError\n"
         "from pixart_cli.features.convert import Wish, convert\n"
         "import torch\n"

@@ -27,12 +27,15 @@ def to_lab(picture: Image.Image) -> Array:
     to_xyz = np.array(
         [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], dtype=np.float32
     )
-    xyz = linear @ to_xyz.T / np.array([0.95047, 1.0, 1.08883], dtype=np.float32)
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16.0 / 116.0)
-    out = np.stack(
-        [116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1
-    )
-    return out.astype(np.float32)
+    xyz = linear @ to_xyz.T
+    xyz /= np.array([0.95047, 1.0, 1.08883], dtype=np.float32)
+    f, dark = np.cbrt(xyz), xyz <= 0.008856
+    f[dark] = 7.787 * xyz[dark] + 16.0 / 116.0
+    out: Array = np.empty_like(f)
+    out[..., 0] = 116 * f[..., 1] - 16
+    out[..., 1] = 500 * (f[..., 0] - f[..., 1])
+    out[..., 2] = 200 * (f[..., 1] - f[..., 2])
+    return out
 
 
 def ink_map(pixels: Array) -> NDArray[np.intp]:

@@ -5,7 +5,8 @@
 
 A process that has everything imported forks one victim a point; strace, attached to it, does the rest. After
 each, every picture there must be whole, a second run must draw exactly what is missing, and nothing else may
-stay. Prints one JSON object: {"points": how many were tried, "wrong": [what was not as promised]}.
+stay. Prints one JSON object: {"points": how many were tried, "wrong": [what was not as promised]}. Several
+command lines may stand in one, with "then" between them: a line of JSON each.
 Needs strace. https://sqlite.org/testing.html is where the idea of trying every point is from.
 """
 
@@ -19,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -154,30 +155,39 @@ def points(inject: str, every: int, ended: Any, wanted: set[str], work: Path) ->
         wrong += [f"at {number}: {what}" for what in left_wrong(folder, wanted)]
 
 
-def main() -> None:
-    """Try what the command line says and print the result."""
+def asked(words: Sequence[str]) -> argparse.Namespace:
+    """What one command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("how", choices=["kill", "fail"])
     parser.add_argument("what", nargs="*")
     parser.add_argument("--every", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def tried(options: argparse.Namespace, wanted: set[str], work: Path) -> dict[str, Any]:
+    """Try what one command line says."""
+    if options.how == "kill":
+        inject = "inject=all:signal=SIGKILL:when={number}"
+        return points(inject, options.every, os.WIFSIGNALED, wanted, work)
+    call, error = options.what
+    inject = f"inject={call}:error={error}:when={{number}}"
+    return points(inject, options.every, lambda s: os.WEXITSTATUS(s) == 9, wanted, work)
+
+
+def main() -> None:
+    """Try what the command line says, or several with "then" between them; prints a result a line."""
+    runs = [asked(line.split()) for line in " ".join(sys.argv[1:]).split(" then ")]
     writers.ThreadPoolExecutor = Inline  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         (work / "first").mkdir()
         assert draw(work / "first") == (0, len(PROMPTS))
         wanted = {str(fingerprint_in(path)) for path in (work / "first" / "out").glob("*.png")}
-        if options.how == "kill":
-            inject = "inject=all:signal=SIGKILL:when={number}"
-            found = points(inject, options.every, os.WIFSIGNALED, wanted, work)
-        else:
-            call, error = options.what
-            inject = f"inject={call}:error={error}:when={{number}}"
-            found = points(inject, options.every, lambda s: os.WEXITSTATUS(s) == 9, wanted, work)
-    sys.stdout.write(json.dumps(found) + "\n")
-    sys.exit(bool(found["wrong"]))
+        found = [tried(options, wanted, work) for options in runs]
+    sys.stdout.writelines(json.dumps(each) + "\n" for each in found)
+    sys.exit(any(each["wrong"] for each in found))
 
 
 if __name__ == "__main__":

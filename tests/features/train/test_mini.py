@@ -44,6 +44,7 @@ def toy_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(denoiser, "LAYERS", 1)
 
 
+@pytest.mark.exemplars
 @pytest.mark.usefixtures("toy_sizes")
 def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
