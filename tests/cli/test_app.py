@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -179,6 +178,7 @@ class Slow(StandIn):
                 while True: time.sleep(0.05)
             finally:
                 if "stubborn" in requests[0].prompt:
+                    print("ready", file=sys.stderr, flush=True)
                     while True: time.sleep(0.05)
 sys.exit(run(sys.argv[1:], renderers=lambda model, plan: Slow()))
 """
@@ -241,7 +241,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     process = start(tmp_path, "gen", "stubborn", "-r", "64x48", "-n", "2")
     wait_until_ready(process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    wait_until_ready(process)
     assert process.poll() is None  # it is stuck in its own cleaning up
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=PATIENCE) == 130

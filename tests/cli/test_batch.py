@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,10 @@ def start(folder, *args, **options) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", CHILD, "batch", *args], cwd=folder, env=environ, **streams)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(process: subprocess.Popen[bytes], word: bytes = b"ready") -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        if line == b"ready\n":
+        if word in line:
             return
     raise AssertionError("ended before it was ready")
 
@@ -214,7 +213,7 @@ def test_the_second_signal_leaves_at_once(tmp_path):
     process = start(tmp_path, "list.txt", *SMALL)
     wait_until_ready(process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_until_ready(process, b"once more leaves at once")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=PATIENCE) == 130
     process.communicate()

@@ -64,10 +64,10 @@ def test_the_second_ends_a_computation_that_python_cannot_interrupt():
     code = (
         "import os, re, signal, threading, time\n"
         "from pixart_cli.cli.signals import watched\n"
-        "def twice():\n"
-        "    for _ in range(2): time.sleep(0.3); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def again():\n"
+        "    while True: time.sleep(0.3); os.kill(os.getpid(), signal.SIGTERM)\n"
         "with watched():\n"
-        "    threading.Thread(target=twice, daemon=True).start()\n"
+        "    threading.Thread(target=again, daemon=True).start()\n"
         "    while True:\n"
         "        try: time.sleep(60)\n"
         "        except BaseException: pass\n"
