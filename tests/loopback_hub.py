@@ -32,7 +32,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIGNATURE = "X-Amz-Signature=5ecre7"
 PAGE = 4
 # Seconds of silence that a client bears: enough on any machine, or few where silence is the point.
-PATIENT, HASTY = 60, 1
+PATIENT, HASTY = 300, 1
 HTML = b"<html><title>Welcome</title>Please log in to the Wi-Fi</html>"
 
 Repos = dict[str, dict[str, bytes]]
@@ -235,10 +235,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if fault.kind == "hold":
             hub.held.set()
-            hub.release.wait(60)
+            hub.release.wait(PATIENT)
             self.wfile.write(data[len(data) // 2 :])
         elif fault.kind == "stall":
-            hub.over.wait(60)
+            hub.over.wait(PATIENT)
         elif fault.kind == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -39,5 +39,6 @@ def test_who_is_heard_no_more_is_missed_and_who_beats_is_not(three):
 
 def test_a_started_pulse_is_heard(three):
     three[1].start()
+    three[0]._store.wait(["pulse/1"])
     assert look(three[0]) is None
     assert three[0]._heard.keys() == {1}
