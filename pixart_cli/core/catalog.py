@@ -29,7 +29,8 @@ _CHECKED: Final = ("sample_size", "interpolation_scale", "use_additional_conditi
 
 # Whose usual way a folder of weights is given, unless it says that it is like another model.
 _USUAL: Final = "sigma-1024"
-_LIKE: Final = "_pixart_model"
+LIKE: Final = "_pixart_model"
+"""The key of model_index.json that says which model of the catalogue a folder is drawn with as."""
 # Of folders as diffusers saves them: the pipeline's name and the catalogue's for what it draws with.
 _PEER_PIPELINES: Final = {
     "StableDiffusionXLPipeline": "sdxl", "StableCascadeCombinedPipeline": "cascade",
@@ -230,10 +231,10 @@ def _max_tokens(folder: Path, most: int) -> int:
 
 def _like(folder: Path, index: Mapping[str, Any]) -> str:
     """The model of the catalogue whose steps, guidance and scheduler a folder of weights is given."""
-    said = index.get(_LIKE)
+    said = index.get(LIKE)
     if said is not None:
         if said not in list(catalog()):
-            raise _not_a_model(folder / "model_index.json", f"its {_LIKE} {str(said)[:40]!r} is not known")
+            raise _not_a_model(folder / "model_index.json", f"its {LIKE} {str(said)[:40]!r} is not known")
         return str(said)
     schedule = folder / "scheduler" / "scheduler_config.json"
     few = schedule.is_file() and _read_json(schedule).get("_class_name") == "LCMScheduler"

@@ -28,9 +28,9 @@ _REST: Final = {
     "low": "then the transformer's blocks pass through it; the VAE works on the processor; slow, but it fits",
 }
 _WORDS: Final = {
-    RUNGS[0]: "the text encoder comes first and is freed, then all other networks stay on the device",
+    RUNGS[0]: f"the text encoder comes first and is freed, {_REST['full']}",
     RUNGS[1]: f"{_STREAMS}; then all other networks stay on it",
-    RUNGS[2]: f"{_STREAMS}; then each other network is on it only while it works",
+    RUNGS[2]: f"{_STREAMS}; {_REST['offload']}",
     RUNGS[3]: f"{_STREAMS}, as do the transformer's; the VAE works on the processor; slow, but it fits",
     PEER_RUNGS[0]: "all networks stay on the device",
     PEER_RUNGS[1]: "each network is on the device only while it works",

@@ -172,7 +172,7 @@ def size_of(wish: Wish, nodes: list[Mapping[str, Any]], *, on_cpu: bool) -> Size
     gpus = wish.gpus_per_worker
     if gpus is None:
         gpus = 1.0 if not on_cpu and any(each.get("GPU", 0) for each in has) else 0.0
-    room = [int(each.get("GPU", 0) / gpus) if gpus else int(each.get("CPU", 0)) for each in has]
+    room = [_room(each, gpus) for each in has]
     if not any(room):
         most = max((each.get("GPU" if gpus else "CPU", 0) for each in has), default=0)
         need = f"{gpus:g} GPUs" if gpus else "1 CPU"
@@ -181,6 +181,11 @@ def size_of(wish: Wish, nodes: list[Mapping[str, Any]], *, on_cpu: bool) -> Size
         raise PixartError("cluster-too-small", what, hint)
     workers = wish.workers or (sum(room) if gpus else sum(1 for each in room if each))
     return Size(workers=workers, cpus=1 if gpus else _cpus(room, workers), gpus=gpus)
+
+
+def _room(has: Mapping[str, Any], gpus: float) -> int:
+    """How many workers a machine has GPUs for, or, where they take none, its cores."""
+    return int(has.get("GPU", 0) / gpus) if gpus else int(has.get("CPU", 0))
 
 
 def _cpus(room: list[int], workers: int) -> int:
@@ -216,11 +221,7 @@ class Machines:
 
     def _places(self, node: Mapping[str, Any]) -> list[Place]:
         has, size = node["Resources"], self._size
-        cpus = min(size.cpus, int(has.get("CPU", 0)))
-        if size.gpus:
-            room = int(has.get("GPU", 0) / size.gpus)
-        elif self._wanted:
-            room = int(has.get("CPU", 0)) // max(1, cpus)
-        else:
-            room = 1
+        cpus, room = min(size.cpus, int(has.get("CPU", 0))), _room(has, size.gpus)
+        if not size.gpus:
+            room = room // max(1, cpus) if self._wanted else 1
         return [Place(node=node["NodeID"], cpus=cpus)] * room if cpus else []

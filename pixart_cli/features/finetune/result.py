@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli import __version__
+from pixart_cli.core.catalog import LIKE
 from pixart_cli.core.publish import link_folder, publish_folder
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.part_files import read_json, weight_files
@@ -123,7 +124,7 @@ def _index(plan: TrainPlan, transformer: list[str]) -> dict[str, Any]:
     pipeline = "PixArtAlphaPipeline" if plan.spec.family == "alpha" else "PixArtSigmaPipeline"
     index = read_json(source) if source.is_file() else model_index(pipeline, ("", ""))
     if plan.spec.parts or plan.spec.built_in:  # of the catalogue
-        index["_pixart_model"] = plan.spec.name
+        index[LIKE] = plan.spec.name
     return index | {"transformer": transformer, "vae": ["diffusers", "AutoencoderKL"]}
 
 

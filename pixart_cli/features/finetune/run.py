@@ -156,6 +156,7 @@ class _Training:
         self._pace: float | None = None
 
     def result(self) -> Trained:
+        """Prepare, train what is left, export and plot; what came of it."""
         plan = self._plan
         if plan.config.plots and not can_plot():
             self._warnings.append("no plots without matplotlib: pip install 'pixart-cli[train]'")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from pixart_cli.core.catalog import BUILT_IN
+from pixart_cli.core.catalog import BUILT_IN, LIKE
 from pixart_cli.diffusion.configuration import model_index
 from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
 
@@ -51,5 +51,5 @@ def save_model(
         half = model.to("cpu", torch.float16, memory_format=torch.contiguous_format)
         half.save_pretrained(out / name, safe_serialization=True)
     index = model_index("PixArtSigmaPipeline", ("diffusers", "PixArtTransformer2DModel"))
-    index["_pixart_model"] = BUILT_IN  # whose usual steps, guidance and scheduler it is given
+    index[LIKE] = BUILT_IN
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
