@@ -19,11 +19,12 @@ from pixart_cli.features.train import autoencoder
 from pixart_cli.features.train.gallery import Gallery, Part, hang
 from pixart_cli.features.train.loop import Loss, Stage, StageSettings, Step
 from pixart_cli.features.train.team import Team
+from pixart_cli.features.train.told import COLOUR_GAINS, LATENT_CHANNELS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-_COLOURS = 3  # channels that an averaging start fills: lightness and two colour differences
+_COLOURS = len(COLOUR_GAINS)
 _OTHER_SEED = 1000
 
 
@@ -32,11 +33,11 @@ def train_second_vae(studio: Studio) -> dict[str, Any]:
     seed, began = studio.seed + _OTHER_SEED, time.process_time()
     torch.manual_seed(seed)
     vae = autoencoder.build_autoencoder()
-    _turn(vae, seed)
     (gallery,) = hang([Part(256, 256, range(studio.pictures), 1.0)], seed, workers=1)
     gallery = gallery.to(torch.device(studio.device))
     vae = vae.to(studio.device, memory_format=torch.channels_last)
     _train(vae, gallery, studio, seed)
+    _turn(vae, seed)
     vae.register_to_config(scaling_factor=autoencoder.latent_scale(vae, gallery))
     half = vae.to("cpu", torch.float16, memory_format=torch.contiguous_format)
     half.save_pretrained(studio.vae, safe_serialization=True)
@@ -47,13 +48,18 @@ def train_second_vae(studio: Studio) -> dict[str, Any]:
 @torch.no_grad()
 def _turn(vae: AutoencoderKL, seed: int) -> None:
     """Turn the three colour axes among themselves and shuffle all channels, each with a sign."""
-    channels, generator = autoencoder.LATENT_CHANNELS, torch.Generator().manual_seed(seed)
+    channels, generator = LATENT_CHANNELS, torch.Generator().manual_seed(seed)
     turned = torch.eye(channels)
     turned[:_COLOURS, :_COLOURS] = torch.linalg.qr(torch.randn(_COLOURS, _COLOURS, generator=generator))[0]
     signs = torch.randint(0, 2, (channels, 1), generator=generator) * 2.0 - 1
-    turned = signs * turned[torch.randperm(channels, generator=generator)]
-    vae.quant_conv.weight[:channels, :channels, 0, 0] = turned
-    vae.post_quant_conv.weight[:, :, 0, 0] = turned.T
+    order = torch.randperm(channels, generator=generator)
+    turned, order = (signs * turned[order]).to(vae.device), order.to(vae.device)
+    into, out = vae.quant_conv, vae.post_quant_conv
+    into.weight[:channels] = torch.einsum("ij,jkyx->ikyx", turned, into.weight[:channels])
+    into.bias[:channels] = turned @ into.bias[:channels]
+    for variances in (into.weight, into.bias):  # of the turned colours they are near enough
+        variances[channels:] = variances[channels:][order]
+    out.weight.copy_(torch.einsum("ijyx,kj->ikyx", out.weight, turned))
 
 
 def _train(vae: AutoencoderKL, gallery: Gallery, studio: Studio, seed: int) -> None:

@@ -55,6 +55,12 @@ def mini(
         str | None,
         typer.Option("--from", metavar="NAME", help="mini, or a folder: go on from it, at full size only."),
     ] = None,
+    autoencoder: Annotated[
+        str | None,
+        typer.Option(
+            "--autoencoder", metavar="NAME", help="A model whose autoencoder is taken, not trained."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Processor threads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="What chance starts from.")] = 0,
     workers: Annotated[
@@ -76,9 +82,13 @@ def mini(
     from pixart_cli.features.train.recipe import MiniRecipe, gpu_recipe
 
     if minutes is None:
-        recipe = MiniRecipe(seed=seed, start=start, threads=threads, workers=workers)
+        recipe = MiniRecipe(
+            seed=seed, start=start, autoencoder_from=autoencoder, threads=threads, workers=workers
+        )
     else:
-        recipe = gpu_recipe(minutes, seed=seed, start=start, workers=workers)
+        recipe = gpu_recipe(
+            minutes, seed=seed, start=start, autoencoder_from=autoencoder, workers=workers
+        )  # fmt: skip
     train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
     printer.path(out)
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pixart_cli.features.train.averaging import start_as_average
 from pixart_cli.features.train.precision import mixed_precision
+from pixart_cli.features.train.told import LATENT_CHANNELS, told
 
 if TYPE_CHECKING:
     from pixart_cli.features.train.gallery import Gallery
@@ -22,8 +23,7 @@ NORM_GROUPS = 2
 KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
-LIKENESS_WEIGHT = 0.05
-LATENT_CHANNELS = 8
+TOLD_WEIGHT = 1.0
 # (until this share of the stage, pictures a step, crop side): small crops first because edges and inks are
 # local, then larger ones because GroupNorm sees the whole.
 Crops = Sequence[tuple[float, int, int]]
@@ -68,31 +68,18 @@ def count_and_side(schedule: Crops, progress: float) -> tuple[int, int]:
 def autoencoder_loss(
     vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Absolute error of values and of edges, plus a little KL (arXiv 2112.10752, G; without its critic)."""
+    """Absolute error of values and of edges, how far latents stray from what they are told to be, and a
+    little KL that keeps their noise from falling to nothing (arXiv 2112.10752, G; without its critic).
+    """
     with mixed_precision(pictures.device):
         posterior = vae.encode(pictures).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator, device=pictures.device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
     loss, psnr = reconstruction_loss(decoded.float(), pictures)
-    kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1.0 - posterior.logvar.float()).mean()
-    alike = channel_likeness(posterior.mean.float())
-    return loss + KL_WEIGHT * kl + LIKENESS_WEIGHT * alike, {
-        "psnr": psnr,
-        "kl": kl.detach(),
-        "alike": alike.detach(),
-    }
-
-
-def channel_likeness(latents: Tensor) -> Tensor:
-    """Mean squared correlation between different latent channels, (B, C, h, w) → 0..1.
-
-    Left alone, channels pair up and a third colour axis hides in their small differences.
-    """
-    flat = latents.transpose(0, 1).flatten(1)
-    unit = functional.normalize(flat - flat.mean(dim=1, keepdim=True), dim=1)
-    correlation = unit @ unit.T
-    channels = len(correlation)
-    return (correlation.square().sum() - channels) / (channels * (channels - 1))
+    astray = (posterior.mean.float() - told(pictures)).square().mean()
+    kl = 0.5 * (posterior.var.float() - 1.0 - posterior.logvar.float()).mean()
+    figures = {"psnr": psnr, "astray": astray.detach(), "kl": kl.detach()}
+    return loss + TOLD_WEIGHT * astray + KL_WEIGHT * kl, figures
 
 
 def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,21 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from pixart_cli.features.train.told import AXES, COLOUR_GAINS
+
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 PAIRED = 8  # channels of the linear way: ± lightness, ± two colour differences, ± the constant
 CONSTANT = 4.0
 LOG_VARIANCE = -5.0
-GAIN = 2.0  # latents of about unit deviation
-# Rows: lightness, red against blue, green against both; orthonormal, so that latents begin uncorrelated.
-AXES = torch.tensor(
-    [
-        [1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)],
-        [1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)],
-        [-1 / math.sqrt(6), 2 / math.sqrt(6), -1 / math.sqrt(6)],
-    ]
-)
 
 
 @torch.no_grad()
@@ -41,9 +34,9 @@ def start_as_average(vae: AutoencoderKL) -> None:
     for module in (*encoder.modules(), *decoder.modules()):
         _quieten(module)
     _enter(encoder.conv_in, AXES)
-    channels = vae.config["latent_channels"]
-    _enter(decoder.conv_in, torch.eye(channels)[:3] / GAIN)
-    _leave(encoder.conv_out, torch.eye(3), GAIN * _scale_before(encoder))
+    channels, gains = vae.config["latent_channels"], torch.tensor(COLOUR_GAINS)
+    _enter(decoder.conv_in, torch.eye(channels)[:3] / gains[:, None])
+    _leave(encoder.conv_out, torch.diag(gains), _scale_before(encoder))
     _bias(encoder.conv_out)[channels:] = LOG_VARIANCE
     _leave(decoder.conv_out, AXES.T, _scale_before(decoder))
     for convolution in (vae.quant_conv, vae.post_quant_conv):

@@ -20,10 +20,10 @@ from pixart_cli.diffusion.objective import (
     velocity,
     velocity_weight,
 )
-from pixart_cli.features.train.autoencoder import LATENT_CHANNELS
 from pixart_cli.features.train.language import END, PAD, mask_of
 from pixart_cli.features.train.precision import mixed_precision
 from pixart_cli.features.train.store import stored
+from pixart_cli.features.train.told import LATENT_CHANNELS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL

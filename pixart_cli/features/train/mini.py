@@ -118,15 +118,11 @@ def train_on(
     studio = Studio(run, recipe, join_team(), device, report)
     rooms = [[gallery.to(device) for gallery in galleries] for galleries in lessons]
     teacher = Teacher(studio)
+    vae, scale = _autoencoder(rooms[-1], studio)
     if recipe.start is None:
-        vae = _train_autoencoder(rooms[-1], studio)
-        scale = autoencoder.latent_scale(vae, rooms[-1][0])
         teacher.learn_language(rooms[-1])
     else:
-        start = locate(recipe.start)
-        vae = _saved(start, "vae").to(device, memory_format=torch.channels_last).requires_grad_()
-        scale = vae.config["scaling_factor"]
-        teacher.take_over(start)
+        teacher.take_over(locate(recipe.start))
     report(f"autoencoder: scaling factor {scale}")
     buckets: list[Bucket] = []
     for (lesson, _), galleries in zip(recipe.curriculum, rooms, strict=True):
@@ -137,6 +133,17 @@ def train_on(
     if studio.team.leads:
         save_model(out, teacher.tokenizer, teacher.encoder, vae, scale, teacher.transformer)
         report(f"saved {out}")
+
+
+def _autoencoder(galleries: Sequence[Gallery], studio: Studio) -> tuple[AutoencoderKL, float]:
+    """The autoencoder, from a model or trained, and the scale of its latents."""
+    recipe = studio.recipe
+    source = recipe.autoencoder_from or recipe.start
+    if source is None:
+        vae = _train_autoencoder(galleries, studio)
+        return vae, autoencoder.latent_scale(vae, galleries[0])
+    vae = _saved(locate(source), "vae").to(studio.device, memory_format=torch.channels_last).requires_grad_()
+    return vae, vae.config["scaling_factor"]
 
 
 def _saved(start: Installed, name: str) -> Any:

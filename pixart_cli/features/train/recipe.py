@@ -65,12 +65,14 @@ class MiniRecipe:
     """How much of everything; the defaults are for a processor.
 
     `start` is the name or the folder of a model to go on from; only the last of `lessons` is given to it.
+    `autoencoder_from` is one whose autoencoder is taken instead of the start's or of a new one.
     `captions` are read in a step of the language stage; `crowd` times as many crops as the schedules of the
     autoencoder and the decoder say are taken.
     """
 
     seed: int = 0
     start: str | None = None
+    autoencoder_from: str | None = None
     autoencoder: StageSettings = AUTOENCODER
     language: StageSettings = LANGUAGE
     lessons: Sequence[Lesson] = LESSONS
@@ -93,26 +95,43 @@ class MiniRecipe:
         return given if self.start is None else given[-1:]
 
 
-# Shares of the time: autoencoder, language, small, full, decoder. Outlines are learned last, at full size.
-_SHARES = (0.18, 0.04, 0.16, 0.52, 0.1)
+# Shares of the time. Outlines are learned last, at full size.
+_SHARES = {"autoencoder": 0.18, "language": 0.04, "small": 0.16, "full": 0.52, "decoder": 0.1}
 _NO_END = 10**9
 
 
-def gpu_recipe(minutes: float, *, seed: int = 0, start: str | None = None, workers: int = 1) -> MiniRecipe:
+def gpu_recipe(
+    minutes: float,
+    *,
+    seed: int = 0,
+    start: str | None = None,
+    autoencoder_from: str | None = None,
+    workers: int = 1,
+) -> MiniRecipe:
     """The recipe for a GPU that trains for `minutes`; drawing and encoding the pictures come on top."""
-    seconds = [60.0 * minutes * share for share in _SHARES]
+    seconds = _seconds(60.0 * minutes, start, autoencoder_from)
     return MiniRecipe(
         seed=seed,
         start=start,
-        autoencoder=replace(AUTOENCODER, steps=_NO_END, seconds=seconds[0], learning_rate=8e-4),
-        language=replace(LANGUAGE, steps=3000, seconds=seconds[1]),
+        autoencoder_from=autoencoder_from,
+        autoencoder=replace(AUTOENCODER, steps=_NO_END, seconds=seconds["autoencoder"], learning_rate=8e-4),
+        language=replace(LANGUAGE, steps=3000, seconds=seconds["language"]),
         lessons=(
-            _small(120_000, _NO_END, 512, 1e-3, seconds[2]),
-            _full(120_000, 8000, _NO_END, 192, 1e-3, seconds[3]),
+            _small(120_000, _NO_END, 512, 1e-3, seconds["small"]),
+            _full(120_000, 8000, _NO_END, 192, 1e-3, seconds["full"]),
         ),
         rough_pictures=20_000,
-        decoder=replace(DECODER, steps=_NO_END, seconds=seconds[4]),
+        decoder=replace(DECODER, steps=_NO_END, seconds=seconds["decoder"]),
         crowd=6,
         workers=workers,
         captions=512,
     )
+
+
+def _seconds(whole: float, start: str | None, autoencoder_from: str | None) -> dict[str, float]:
+    """The seconds of each stage, `whole` together over those that are not taken from elsewhere."""
+    taken = {"autoencoder"} if autoencoder_from else set()
+    if start is not None:
+        taken |= {"autoencoder", "language", "small"}
+    given = sum(share for name, share in _SHARES.items() if name not in taken)
+    return {name: whole * share / given for name, share in _SHARES.items()}

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pixart_cli.features.train.autoencoder import (
-    LATENT_CHANNELS,
     autoencoder_loss,
     build_autoencoder,
     count_and_side,
@@ -12,6 +11,7 @@ from pixart_cli.features.train.autoencoder import (
     latent_scale,
 )
 from pixart_cli.features.train.gallery import Gallery, Part, hang
+from pixart_cli.features.train.told import LATENT_CHANNELS
 
 SCHEDULE = ((0.5, 6, 32), (1.0, 3, 96))
 
@@ -47,14 +47,16 @@ def test_a_few_steps_lower_the_loss(gallery: Gallery) -> None:
     torch.manual_seed(0)
     vae, crops = build_autoencoder(), crops_of_step(gallery, 4, 32, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-4, betas=(0.9, 0.98))
-    losses = []
+    losses, strays = [], []
     for _ in range(25):
         loss, figures = autoencoder_loss(vae, crops, torch.Generator().manual_seed(1))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        strays.append(figures["astray"].item())
     assert losses[-1] < 0.8 * losses[0]
+    assert strays[-1] < strays[0]
     assert figures["psnr"] > 0
 
 

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.diffusion.weights import locate
 from pixart_cli.features.evaluate.captions import Captions
 from pixart_cli.features.evaluate.run import answers, plan_evaluation
 from pixart_cli.features.generate import network
@@ -76,6 +77,16 @@ def test_training_goes_on_from_a_saved_model(tmp_path: Path) -> None:
     first, second = (load_file(tmp_path / name / TRANSFORMER) for name in ("first", "second"))
     moved = max(float((second[key].float() - first[key].float()).abs().max()) for key in first)
     assert 0.0 < moved < 0.01  # three steps at a warming rate
+
+
+@pytest.mark.usefixtures("toy_sizes")
+def test_an_autoencoder_can_be_taken_from_another_model(tmp_path: Path) -> None:
+    taught = dataclasses.replace(TOY, autoencoder_from="mini")
+    train_mini(tmp_path / "out", tmp_path / "run", taught, print)
+    assert not (tmp_path / "run" / "autoencoder.pt").exists()
+    built_in = load_file(locate("mini").parts["vae"] / "diffusion_pytorch_model.safetensors")
+    taken = load_file(tmp_path / "out" / "vae" / "diffusion_pytorch_model.safetensors")
+    assert all(taken[key].equal(built_in[key]) for key in taken if key.startswith("encoder."))
 
 
 @pytest.mark.usefixtures("toy_sizes")

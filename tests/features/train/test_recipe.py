@@ -33,3 +33,21 @@ def test_a_gpu_shares_its_minutes_out_over_the_stages() -> None:
     ]
     assert sum(stage.seconds or 0.0 for stage in stages) == pytest.approx(600.0)
     assert recipe.lessons[1].batch > LESSONS[1].batch
+
+
+@pytest.mark.parametrize(
+    ("start", "autoencoder_from", "left"),
+    [("mini", None, ("full", "decoder")), (None, "mini", ("language", "small", "full", "decoder"))],
+)
+def test_no_minutes_go_to_what_is_taken_from_elsewhere(
+    start: str | None, autoencoder_from: str | None, left: tuple[str, ...]
+) -> None:
+    recipe = gpu_recipe(10.0, start=start, autoencoder_from=autoencoder_from)
+    lessons = {lesson.name: lesson.settings for lesson in recipe.lessons}
+    stages = {
+        "autoencoder": recipe.autoencoder,
+        "language": recipe.language,
+        "decoder": recipe.decoder,
+        **lessons,
+    }
+    assert sum(stages[name].seconds or 0.0 for name in left) == pytest.approx(600.0)
