@@ -166,6 +166,9 @@ def _check_libraries(config: TrainConfig) -> None:
 def _check_places(config: TrainConfig) -> None:
     """What is read must not lie where is written: samples would be learned from, the source be replaced."""
     out = Path(config.out).resolve()
+    there = next(each for each in (out, *out.parents) if each.exists())
+    if not there.is_dir():
+        raise config.refuse("out", f"{there} is a file: nothing can be put in it", "Name a folder.")
     for key in ("data", "class_data"):
         folder = getattr(config, key)
         if folder and Path(folder).resolve() in (out, *out.parents):

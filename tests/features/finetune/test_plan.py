@@ -148,6 +148,15 @@ def test_results_do_not_go_where_pictures_are_read(configure, tmp_path, key: str
     assert config.origins["out"] in error.message
 
 
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_a_file_is_no_place_for_results(configure, tmp_path, below: str) -> None:
+    (tmp_path / "notes.txt").write_text("kept")
+    config = configure(out=str(tmp_path / "notes.txt" / below))
+    error = refused(lambda: plan_training(config, machine=CPU))
+    assert (error.exit_code, "notes.txt is a file" in error.message) == (2, True)
+    assert config.origins["out"] in error.message
+
+
 def test_a_model_is_not_trained_into_its_own_place(configure, tmp_path, toy_folder) -> None:
     shutil.copytree(toy_folder, tmp_path / "run" / "model")
     config = configure(model=str(tmp_path / "run" / "model"))
