@@ -8,6 +8,8 @@ encoder's latents are known before it is trained.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -36,17 +38,18 @@ LATENT_CHANNELS = len(COLOUR_GAINS) + len(DETAILS)
 
 def told(pictures: Tensor) -> Tensor:
     """The latents (B, 8, H/8, W/8) of pictures (B, 3, H, W) in -1..1."""
-    return functional.conv2d(pictures, _kernels().to(pictures), stride=BLOCK)
+    return functional.conv2d(pictures, _kernels(pictures.device).to(pictures.dtype), stride=BLOCK)
 
 
-def _kernels() -> Tensor:
+@lru_cache(maxsize=2)  # a step that is recorded for a GPU may not copy from the processor
+def _kernels(device: torch.device) -> Tensor:
     """What each channel weighs a block's pixels by, (8, 3, 8, 8)."""
     even = torch.ones(BLOCK)
     halves = torch.cat([-even[: BLOCK // 2], even[BLOCK // 2 :]])
     kernels = [gain * _block(axis, even, even) for axis, gain in zip(AXES, COLOUR_GAINS, strict=True)]
     for axis, down, across, gain in DETAILS:
         kernels.append(gain * _block(AXES[axis], halves if down else even, halves if across else even))
-    return torch.stack(kernels)
+    return torch.stack(kernels).to(device)
 
 
 def _block(axis: Tensor, down: Tensor, across: Tensor) -> Tensor:
