@@ -80,6 +80,11 @@ def start_denoiser(model: PixArtTransformer2DModel) -> None:
     nn.init.zeros_(model.proj_out.bias)
 
 
+def block_matrices(model: PixArtTransformer2DModel) -> list[Tensor]:
+    """What the blocks multiply tokens by: the weights of their linear layers."""
+    return [m.weight for m in model.transformer_blocks.modules() if isinstance(m, nn.Linear)]
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A gallery, encoded: `latents` (N, C, H/8, W/8) are the posterior's means, scaled, on its device.

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pixart_cli.features.train.captured import Captured, Figures
+from pixart_cli.features.train.muon import Muon
 from pixart_cli.features.train.team import Team
 
 Loss = tuple[Tensor, Figures]
@@ -36,7 +37,8 @@ Report = Callable[[str], None]
 class StageSettings:
     """How long and how fast one stage learns; the rate warms up, then falls as a cosine to a twentieth.
 
-    A stage with `seconds` ends after that many of training, if it has not made its `steps` before.
+    A stage with `seconds` ends after that many of training, if it has not made its `steps` before. With
+    `muon` the matrices that a stage names are moved by Muon, at the same rate.
     """
 
     name: str
@@ -47,6 +49,7 @@ class StageSettings:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.0
     clip: float = 1.0
+    muon: bool = False
     ema_decay: float = 0.999
     checkpoint_seconds: float = 90.0
     report_seconds: float = 30.0
@@ -66,7 +69,14 @@ class Stage:
     The average is what a stage delivers. Its decay grows from 0.9 to `ema_decay` as steps are made.
     """
 
-    def __init__(self, modules: nn.ModuleDict, settings: StageSettings, folder: Path, team: Team) -> None:
+    def __init__(
+        self,
+        modules: nn.ModuleDict,
+        settings: StageSettings,
+        folder: Path,
+        team: Team,
+        matrices: Sequence[Tensor] = (),
+    ) -> None:
         self.modules, self.settings, self._team = modules, settings, team
         self.path = folder / f"{settings.name}.pt"
         self._metrics = folder / f"{settings.name}.jsonl"
@@ -74,19 +84,30 @@ class Stage:
         self.generator = torch.Generator(device)
         plays_back = device.type == "cuda" and team.size == 1
         self._captured = Captured(self.generator) if plays_back else None
-        self.optimizer = torch.optim.AdamW(
-            modules.parameters(),
-            lr=torch.tensor(settings.learning_rate, device=device) if plays_back else settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
-            capturable=plays_back,
-        )
+        self.optimizers = self._optimizers(matrices if settings.muon else (), plays_back)
         self.average = {k: v.detach().clone().float() for k, v in modules.state_dict().items()}
         self._share = torch.zeros((), device=device)  # of the new weights in the average
         self.step, self.seconds = 0, 0.0
         if self.path.exists():
             self._restore()
+
+    def _optimizers(self, matrices: Sequence[Tensor], plays_back: bool) -> list[torch.optim.Optimizer]:
+        """AdamW, and Muon for `matrices`; rates are on the device where a GPU reads them."""
+        settings, turned = self.settings, {id(matrix) for matrix in matrices}
+
+        def rate() -> float | Tensor:
+            whole = settings.learning_rate
+            return torch.tensor(whole, device=self.generator.device) if plays_back else whole
+
+        adamw = torch.optim.AdamW(
+            [weight for weight in self.modules.parameters() if id(weight) not in turned],
+            lr=rate(),
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+            capturable=plays_back,
+        )
+        return [adamw, Muon(matrices, rate())] if matrices else [adamw]
 
     @property
     def progress(self) -> float:
@@ -128,7 +149,7 @@ class Stage:
 
     def _make_step(self, plan: Plan) -> Figures:
         rate = learning_rate_at(self.step, self.progress, self.settings)
-        for group in self.optimizer.param_groups:
+        for group in (group for each in self.optimizers for group in each.param_groups):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
@@ -153,8 +174,9 @@ class Stage:
         loss.backward()
         self._team.average_gradients(self.modules.parameters())
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self._move_average()
         return {"loss": loss.detach(), **figures}
 
@@ -186,7 +208,7 @@ class Stage:
         state = {
             "modules": self.modules.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -198,10 +220,11 @@ class Stage:
     def _restore(self) -> None:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         self.modules.load_state_dict(state["modules"])
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate  # on its device, where a GPU reads it
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(kept)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate  # on its device, where a GPU reads it
         for name, value in state["average"].items():
             self.average[name].copy_(value)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])

@@ -49,9 +49,11 @@ class Studio:
     device: torch.device
     report: Report
 
-    def stage(self, modules: nn.ModuleDict, settings: StageSettings) -> Stage:
+    def stage(
+        self, modules: nn.ModuleDict, settings: StageSettings, matrices: Sequence[Tensor] = ()
+    ) -> Stage:
         """A stage of this run, gone on with where it was."""
-        return Stage(modules, settings, self.run, self.team)
+        return Stage(modules, settings, self.run, self.team, matrices)
 
     def begin(self, stage: Stage, step: int) -> Random:
         """Seed the stage's generator for `step`; what is chosen in Python is drawn from what comes back."""
@@ -262,7 +264,8 @@ class Teacher:
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
         modules["landmarks"] = self.landmarks
         studio = self.studio
-        stage = studio.stage(nn.ModuleDict(modules), lesson.settings)
+        matrices = denoiser.block_matrices(self.transformer)
+        stage = studio.stage(nn.ModuleDict(modules), lesson.settings, matrices)
         parts, count = [bucket.gallery.part for bucket in buckets], studio.team.share(lesson.batch)
 
         def plan(step: int) -> Step:

@@ -15,7 +15,8 @@ SETTINGS = StageSettings(name="toy", steps=12, learning_rate=0.05, warmup_steps=
 
 def toy_stage(folder: Path, settings: StageSettings = SETTINGS) -> Stage:
     torch.manual_seed(1)
-    return Stage(nn.ModuleDict({"line": nn.Linear(3, 2)}), settings, folder, Team())
+    line = nn.Linear(3, 2)
+    return Stage(nn.ModuleDict({"line": line}), settings, folder, Team(), [line.weight])
 
 
 def loss_for(stage: Stage, stop_at: int | None = None):
@@ -37,13 +38,16 @@ def weights(stage: Stage) -> list[float]:
     return [v for p in stage.modules.state_dict().values() for v in p.flatten().tolist()]
 
 
-def test_continued_equals_unbroken_to_the_bit(tmp_path: Path) -> None:
-    unbroken = toy_stage(tmp_path / "a")
+@pytest.mark.parametrize("muon", [False, True])
+def test_continued_equals_unbroken_to_the_bit(tmp_path: Path, muon: bool) -> None:
+    settings = replace(SETTINGS, muon=muon)
+    unbroken = toy_stage(tmp_path / "a", settings)
+    assert len(unbroken.optimizers) == 1 + muon
     unbroken.run(loss_for(unbroken), print)
-    stopped = toy_stage(tmp_path / "b")
+    stopped = toy_stage(tmp_path / "b", settings)
     with pytest.raises(KeyboardInterrupt):
         stopped.run(loss_for(stopped, stop_at=7), print)
-    continued = toy_stage(tmp_path / "b")
+    continued = toy_stage(tmp_path / "b", settings)
     assert continued.step == 7
     continued.run(loss_for(continued), print)
     assert weights(continued) == weights(unbroken)
