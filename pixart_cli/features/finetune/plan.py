@@ -87,9 +87,7 @@ class TrainPlan:
     @property
     def enlarged(self) -> int:
         """Pictures that are smaller than the shape they are learned in."""
-        return sum(
-            each.picture.width < each.width or each.picture.height < each.height for each in self.lessons
-        )
+        return sum(p.picture.width < p.width or p.picture.height < p.height for p in self.lessons)
 
     @property
     def precision(self) -> str:
@@ -168,7 +166,7 @@ def _check_places(config: TrainConfig) -> None:
     out = Path(config.out).resolve()
     there = next(each for each in (out, *out.parents) if each.exists())
     if not there.is_dir():
-        raise config.refuse("out", f"{there} is a file: nothing can be put in it", "Name a folder.")
+        raise config.refuse("out", f"{there} is a file, no folder", "Name another folder.", code="disk")
     for key in ("data", "class_data"):
         folder = getattr(config, key)
         if folder and Path(folder).resolve() in (out, *out.parents):

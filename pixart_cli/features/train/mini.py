@@ -49,9 +49,7 @@ class Studio:
     device: torch.device
     report: Report
 
-    def stage(
-        self, modules: nn.ModuleDict, settings: StageSettings, matrices: Sequence[Tensor] = ()
-    ) -> Stage:
+    def stage(self, modules: nn.ModuleDict, settings: StageSettings, *matrices: Tensor) -> Stage:
         """A stage of this run, gone on with where it was."""
         return Stage(modules, settings, self.run, self.team, matrices)
 
@@ -262,10 +260,9 @@ class Teacher:
     def learn_to_draw(self, buckets: Sequence[Bucket], lesson: Lesson) -> None:
         """Stage three: velocity prediction, with landmarks and the words' neighbours alongside."""
         modules = {"encoder": self.encoder, "heads": self.heads, "transformer": self.transformer}
-        modules["landmarks"] = self.landmarks
-        studio = self.studio
-        matrices = denoiser.block_matrices(self.transformer)
-        stage = studio.stage(nn.ModuleDict(modules), lesson.settings, matrices)
+        studio, modules["landmarks"] = self.studio, self.landmarks
+        turned = denoiser.block_matrices(self.transformer)
+        stage = studio.stage(nn.ModuleDict(modules), lesson.settings, *turned)
         parts, count = [bucket.gallery.part for bucket in buckets], studio.team.share(lesson.batch)
 
         def plan(step: int) -> Step:

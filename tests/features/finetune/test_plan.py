@@ -153,7 +153,7 @@ def test_a_file_is_no_place_for_results(configure, tmp_path, below: str) -> None
     (tmp_path / "notes.txt").write_text("kept")
     config = configure(out=str(tmp_path / "notes.txt" / below))
     error = refused(lambda: plan_training(config, machine=CPU))
-    assert (error.exit_code, "notes.txt is a file" in error.message) == (2, True)
+    assert (error.exit_code, "notes.txt is a file" in error.message) == (9, True)
     assert config.origins["out"] in error.message
 
 
