@@ -140,7 +140,7 @@ def test_what_is_not_asked_for_comes_from_the_model(home: Path) -> None:
     (job,) = resolve(home, {"seed": 7})
     request = job.request
     assert (request.model, request.width, request.height) == ("mini", 256, 256)
-    assert (request.num_inference_steps, request.guidance_scale, request.scheduler) == (30, 4.5, "dpm++-sde")
+    assert (request.num_inference_steps, request.guidance_scale, request.scheduler) == (20, 4.5, "dpm++")
     assert (request.seed, job.index, job.preset, job.prompt) == (7, 0, None, "a red sun")
     (job,) = resolve(home, {"model": "lcm"})
     assert (job.request.num_inference_steps, job.request.guidance_scale) == (4, 1.0)
