@@ -25,9 +25,10 @@ EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
 TOLD_WEIGHT = 1.0
 # (until this share of the stage, pictures a step, crop side): small crops first because edges and inks are
-# local, then larger ones because GroupNorm sees the whole.
+# local, then most of a picture because GroupNorm sees the whole: networks taught by crops of 64 pixels are 9 dB
+# worse on whole pictures.
 Crops = Sequence[tuple[float, int, int]]
-CROPS: Crops = ((0.4, 24, 64), (0.7, 8, 128), (1.0, 8, 160))
+CROPS: Crops = ((0.3, 12, 96), (1.0, 4, 192))
 
 
 def build_autoencoder() -> AutoencoderKL:
