@@ -25,8 +25,8 @@ EDGE_WEIGHT = 0.5
 INK_WEIGHT = 1.0
 TOLD_WEIGHT = 1.0
 # (until this share of the stage, pictures a step, crop side): small crops first because edges and inks are
-# local, then most of a picture because GroupNorm sees the whole: networks taught by crops of 64 pixels are 9 dB
-# worse on whole pictures.
+# local, then most of a picture because GroupNorm sees the whole: what crops of 64 pixels taught is 9 dB worse
+# there.
 Crops = Sequence[tuple[float, int, int]]
 CROPS: Crops = ((0.3, 12, 96), (1.0, 4, 192))
 
