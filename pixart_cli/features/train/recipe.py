@@ -39,9 +39,9 @@ class Lesson:
     close_share: float = 0.0
 
 
-# With `seconds`, for a GPU, by Muon and at a higher rate: from nothing, 300 steps of 32 small pictures at 3e-3,
-# its error at timestep 250 is 0.124, AdamW's 0.138; at 1e-3 both have more. On a processor Muon takes a third
-# more time, which is what it gains.
+# With `seconds`, for a GPU, by Muon and at a higher rate: from nothing, 300 steps of 32 small pictures at
+# 3e-3, its error at timestep 250 is 0.124, AdamW's 0.138; at 1e-3 both have more. On a processor Muon takes
+# a third more time, which is what it gains.
 def _small(pictures: int, steps: int, batch: int, rate: float, seconds: float | None = None) -> Lesson:
     settings = StageSettings(
         name="small", steps=steps, learning_rate=rate, seconds=seconds, muon=seconds is not None
