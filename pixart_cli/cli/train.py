@@ -86,9 +86,7 @@ def mini(
             seed=seed, start=start, autoencoder_from=autoencoder, threads=threads, workers=workers
         )
     else:
-        recipe = gpu_recipe(
-            minutes, seed=seed, start=start, autoencoder_from=autoencoder, workers=workers
-        )  # fmt: skip
+        recipe = gpu_recipe(minutes, seed=seed, start=start, autoencoder_from=autoencoder, workers=workers)
     train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
     printer.path(out)
 

@@ -34,23 +34,23 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("a step is made once")
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    alike[matrix.shape].append(matrix)
-            for shape, matrices in alike.items():
-                ahead = torch.stack([self._ahead(matrix, group["momentum"]) for matrix in matrices])
-                size = group["lr"] * 0.2 * max(shape) ** 0.5
-                for matrix, turned in zip(matrices, orthogonal(ahead).to(ahead.dtype) * size, strict=True):
-                    matrix.sub_(turned)
+                    alike[matrix.shape].append((matrix, self._ahead(matrix, matrix.grad, group["momentum"])))
+            for shape, pairs in alike.items():
+                ahead = torch.stack([each for _, each in pairs])
+                moves = orthogonal(ahead).to(ahead.dtype) * (group["lr"] * 0.2 * max(shape) ** 0.5)
+                for (matrix, _), move in zip(pairs, moves, strict=True):
+                    matrix.sub_(move)
 
-    def _ahead(self, matrix: Tensor, momentum: float) -> Tensor:
-        """Nesterov's momentum of `matrix`, its gradient taken in."""
-        if matrix.grad is None:
-            raise ValueError("a matrix without a gradient")
-        kept = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-        kept.lerp_(matrix.grad, 1.0 - momentum)
-        return matrix.grad.lerp(kept, momentum)
+    def _ahead(self, matrix: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Nesterov's momentum of `matrix`, its `gradient` taken in."""
+        state = self.state[matrix]
+        if not state:
+            state["momentum"] = torch.zeros_like(matrix)
+        kept: Tensor = state["momentum"].lerp_(gradient, 1.0 - momentum)
+        return gradient.lerp(kept, momentum)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Lesson:
 def _small(pictures: int, steps: int, batch: int, rate: float, seconds: float | None = None) -> Lesson:
     settings = StageSettings(
         name="small", steps=steps, learning_rate=rate, seconds=seconds, muon=seconds is not None
-    )  # fmt: skip
+    )
     return Lesson(name="small", sizes=SMALL_SIZES, pictures=pictures, batch=batch, settings=settings)
 
 

@@ -2,8 +2,8 @@
 
 Left alone, an autoencoder trained for minutes keeps three mean colours and little else: the other channels
 stay so faint that the first noise drowns them, and outlines must be guessed. Told, each channel says
-something that can be drawn to (arXiv 2502.14831 on why latents should be as even as pictures), and the
-encoder's latents are known before it is trained.
+something that can be drawn to, with no more fine detail than the picture has (arXiv 2502.14831 on why that
+matters), and the encoder's latents are known before it is trained.
 """
 
 from __future__ import annotations
