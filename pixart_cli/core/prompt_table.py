@@ -99,7 +99,10 @@ def csv_rows(lines: Iterable[Line]) -> Iterator[Row]:
         PixartError: "prompt-list-invalid" naming line and column.
     """
     records = _records(iter(lines))
-    header, delimiter = next(records)
+    first = next(records, None)
+    if first is None:  # nothing but commas
+        return
+    header, delimiter = first
     keys = [_column(cell) for cell in header]
     for number, key in enumerate(keys):
         if key and key in keys[:number]:

@@ -149,6 +149,11 @@ def test_what_json_writes_is_read(rows):
     assert found == rows
 
 
+@pytest.mark.parametrize("text", [",", ",,\n", "\n,\n,,,\n"])
+def test_a_csv_list_of_nothing_but_commas_asks_for_nothing(text):
+    assert jobs(text, "csv") == []
+
+
 @given(st.lists(st.tuples(PROMPTS, st.integers(0, 9)), max_size=4))
 def test_what_csv_writers_write_is_read(rows):
     out = io.StringIO(newline="")
