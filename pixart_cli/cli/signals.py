@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -87,13 +86,12 @@ def watched() -> Iterator[Watch]:
     if threading.current_thread() is not threading.main_thread():
         yield watch
         return
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
+    reader, writer = _pipe()
     kept = {number: signal.getsignal(number) for number in _ENDING}
     for number, handler in kept.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, watch.handle)
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_at_second, args=(reader,), daemon=True).start()
     try:
         yield watch
@@ -101,7 +99,7 @@ def watched() -> Iterator[Watch]:
         signal.set_wakeup_fd(before)
         for number, handler in kept.items():
             signal.signal(number, handler)
-        writer.close()
+        os.close(writer)
 
 
 def leave_quietly() -> None:
@@ -110,13 +108,23 @@ def leave_quietly() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _end_at_second(reader: socket.socket) -> None:
+def _pipe() -> tuple[int, int]:
+    """The ends of a pipe; the second, which the interpreter writes to, never makes it wait."""
+    reader, writer = os.pipe()
+    if sys.platform != "win32":  # where nothing but a pipe's size says so
+        os.set_blocking(writer, False)
+    return reader, writer
+
+
+def _end_at_second(reader: int) -> None:
     seen = 0
-    with reader:
-        while byte := reader.recv(1):
+    try:
+        while byte := os.read(reader, 1):
             seen += byte[0] in _ENDING
             if seen == 2:
                 _leave(_ENDING[byte[0]])
+    finally:
+        os.close(reader)
 
 
 def _leave(code: int) -> NoReturn:

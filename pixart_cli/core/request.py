@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,6 +82,8 @@ def fingerprint_of(values: Mapping[str, Any]) -> str:
 
     Late fields at their default are left out: who did not know them asked for the same picture.
     """
+    import hashlib  # late: what only shows help starts without OpenSSL
+
     usual = {field.name: field.default for field in FIELDS if field.late}
     told = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
     text = json.dumps(told, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -7,7 +7,6 @@ built-in.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,7 +218,7 @@ def _model(typed: str | None, size: Size | None, installed: Collection[str]) -> 
 
 
 def _seeds(typed: int | None, count: int) -> range:
-    first = secrets.randbelow(2**32) if typed is None else typed
+    first = int.from_bytes(os.urandom(4), "big") if typed is None else typed
     return range(first, first + count)
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +36,8 @@ def slug(prompt: str) -> str:
     plain = unicodedata.normalize("NFKD", prompt.lower().translate(_SPELLED)).encode("ascii", "ignore")
     text = re.sub(r"[^a-z0-9]+", "-", plain.decode("ascii").lower()).strip("-")
     if not text:
+        from hashlib import sha256  # late: what only shows help starts without OpenSSL
+
         return "picture-" + sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     if _RESERVED.fullmatch(text):
         return f"{text}-picture"

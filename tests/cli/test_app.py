@@ -55,6 +55,15 @@ def test_light_commands_load_nothing_heavy(args):
     assert done.stderr.splitlines()[-1] == ""
 
 
+def test_help_starts_without_sockets_and_without_openssl():
+    code = (
+        "import sys; from pixart_cli.cli.app import run; run(['--help']);"
+        "print(*[name for name in ('socket', '_hashlib') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == ""
+
+
 def test_help_shows_examples_before_options_and_commands(pixart):
     page = pixart("--help").out
     assert page.index("Examples:") < page.index("Options:") < page.index("Commands:")
