@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def mini(
     ] = 1,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", metavar="M", min=0.1, help="For a GPU: large batches, for this long."),
+        typer.Option("--minutes", metavar="M", min=0.1, help="Train for this long, all stages together."),
     ] = None,
 ) -> None:
     """Train mini. Stop it at any time: the same command goes on where it was.
@@ -78,17 +79,18 @@ def mini(
       torchrun --nproc-per-node 2 -m pixart_cli train mini --out mini/
     """
     printer = door_of(context).printer
-    from pixart_cli.features.train.mini import train_mini
-    from pixart_cli.features.train.recipe import MiniRecipe, gpu_recipe
+    from pixart_cli.features.train.mini import pace_of, train_mini
+    from pixart_cli.features.train.recipe import MiniRecipe, timed_recipe
+    from pixart_cli.features.train.team import join_team
 
-    if minutes is None:
-        recipe = MiniRecipe(
-            seed=seed, start=start, autoencoder_from=autoencoder, threads=threads, workers=workers
-        )
-    else:
-        recipe = gpu_recipe(minutes, seed=seed, start=start, autoencoder_from=autoencoder, workers=workers)
-    train_mini(out, work or state_dir() / "train-mini", recipe, printer.say)
-    printer.path(out)
+    recipe = MiniRecipe(start=start, autoencoder_from=autoencoder)
+    if minutes is not None:
+        recipe = timed_recipe(minutes, pace_of(minutes), start=start, autoencoder_from=autoencoder)
+    recipe = replace(recipe, seed=seed, threads=threads, workers=workers)
+    leads = join_team().leads
+    train_mini(out, work or state_dir() / "train-mini", recipe, printer.say if leads else lambda _text: None)
+    if leads:
+        printer.path(out)
 
 
 @app.command("measure")

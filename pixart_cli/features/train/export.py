@@ -1,10 +1,10 @@
-"""The last stage: the trained parts in diffusers' layout, half precision, safetensors only."""
+"""Trained parts saved in diffusers' layout, half precision, safetensors only, and read to go on from."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
@@ -12,6 +12,8 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from pixart_cli.core.catalog import BUILT_IN, LIKE
 from pixart_cli.diffusion.configuration import model_index
 from pixart_cli.diffusion.objective import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS
+from pixart_cli.diffusion.pipeline import load_network
+from pixart_cli.diffusion.weights import Installed
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -53,3 +55,8 @@ def save_model(
     index = model_index("PixArtSigmaPipeline", ("diffusers", "PixArtTransformer2DModel"))
     index[LIKE] = BUILT_IN
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def saved_network(start: Installed, name: str) -> Any:
+    """The network `name` of `start`, in float32, as training goes on with it."""
+    return load_network(name, start.parts[name], spec=start.spec, dtype=torch.float32)

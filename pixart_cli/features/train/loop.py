@@ -133,18 +133,20 @@ class Stage:
             return
         self.modules.train()
         figures = self._make_step(plan)  # not timed: compiling is part of it
-        saved = reported = before = time.monotonic()
+        now = saved = reported = before = time.monotonic()
         while not self.finished:
             figures = self._make_step(plan)
             now = time.monotonic()
-            before, self.seconds = now, self.seconds + now - before
+            self.seconds = self._team.agreed(self.seconds + now - before)
+            before = now
             if now - reported >= self.settings.report_seconds:
                 reported = now
                 self._report(figures, report)
             if now - saved >= self.settings.checkpoint_seconds:
                 self.save(figures["loss"])
                 saved = time.monotonic()
-        self._report(figures, report)
+        if reported != now:
+            self._report(figures, report)
         self.save(figures["loss"])
 
     def _make_step(self, plan: Plan) -> Figures:

@@ -33,6 +33,14 @@ class Team:
         """`text` as a seed of this process's own; alone, `text` itself."""
         return text if self.size == 1 else f"{text} rank {self.rank} of {self.size}"
 
+    def agreed(self, value: float) -> float:
+        """What the leader has for `value`, so that all end a stage at the same step."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64)
+        distributed.broadcast(told, src=0)
+        return told.item()
+
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its mean over the processes."""
         if self.size == 1:

@@ -4,7 +4,15 @@ import dataclasses
 
 import pytest
 
-from pixart_cli.features.train.recipe import FULL_SIZES, LESSONS, SMALL_SIZES, MiniRecipe, gpu_recipe
+from pixart_cli.features.train.recipe import (
+    FULL_SIZES,
+    GPU,
+    LESSONS,
+    SMALL_SIZES,
+    MiniRecipe,
+    processor,
+    timed_recipe,
+)
 
 
 @pytest.mark.parametrize("sizes", [SMALL_SIZES, FULL_SIZES])
@@ -24,7 +32,7 @@ def test_from_a_saved_model_only_the_last_lesson_is_given() -> None:
 
 
 def test_a_gpu_shares_its_minutes_out_over_the_stages() -> None:
-    recipe = gpu_recipe(10.0)
+    recipe = timed_recipe(10.0, GPU)
     stages = [
         recipe.autoencoder,
         recipe.language,
@@ -42,7 +50,7 @@ def test_a_gpu_shares_its_minutes_out_over_the_stages() -> None:
 def test_no_minutes_go_to_what_is_taken_from_elsewhere(
     start: str | None, autoencoder_from: str | None, left: tuple[str, ...]
 ) -> None:
-    recipe = gpu_recipe(10.0, start=start, autoencoder_from=autoencoder_from)
+    recipe = timed_recipe(10.0, GPU, start=start, autoencoder_from=autoencoder_from)
     lessons = {lesson.name: lesson.settings for lesson in recipe.lessons}
     stages = {
         "autoencoder": recipe.autoencoder,
@@ -51,3 +59,10 @@ def test_no_minutes_go_to_what_is_taken_from_elsewhere(
         **lessons,
     }
     assert sum(stages[name].seconds or 0.0 for name in left) == pytest.approx(600.0)
+
+
+def test_a_processor_takes_as_much_at_once_as_it_has_processes() -> None:
+    alone, two = (timed_recipe(10.0, processor(10.0, count)) for count in (1, 2))
+    assert [lesson.batch for lesson in two.lessons] == [2 * lesson.batch for lesson in alone.lessons]
+    assert two.lessons[1].pictures == 2 * alone.lessons[1].pictures
+    assert alone.lessons[1].batch < timed_recipe(10.0, GPU).lessons[1].batch

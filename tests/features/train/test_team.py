@@ -1,4 +1,4 @@
-"""Teams: shares add up, gradients are averaged over real processes."""
+"""Teams: shares add up, gradients are averaged and clocks agreed on over real processes."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ p = torch.nn.Parameter(torch.zeros(3))
 q = torch.nn.Parameter(torch.zeros(2, 2))
 p.grad, q.grad = torch.full((3,), 1.0 + team.rank), torch.full((2, 2), 10.0 * team.rank)
 team.average_gradients([p, q])
-print(p.grad.tolist(), q.grad.flatten().tolist(), team.leads)
+print(p.grad.tolist(), q.grad.flatten().tolist(), team.leads, team.agreed(0.1 + team.rank))
 """
 
 
@@ -32,10 +32,11 @@ def test_alone_chance_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join_team() == Team(0, 1)
     assert Team().chance("x") == "x"
+    assert Team().agreed(0.1) == 0.1
     assert Team(0, 2).chance("x") != Team(1, 2).chance("x")
 
 
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
+def test_two_processes_average_their_gradients_and_go_by_one_clock(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     team = [
@@ -45,4 +46,4 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         for rank in (0, 1)
     ]
     outputs = [process.communicate(timeout=PATIENCE)[0].strip() for process in team]
-    assert outputs == [f"[1.5, 1.5, 1.5] [5.0, 5.0, 5.0, 5.0] {leads}" for leads in (True, False)]
+    assert outputs == [f"[1.5, 1.5, 1.5] [5.0, 5.0, 5.0, 5.0] {leads} 0.1" for leads in (True, False)]
