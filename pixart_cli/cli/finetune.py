@@ -158,9 +158,9 @@ def _rows(plan: TrainPlan) -> list[tuple[str, str]]:
 
 
 def _result(plan: TrainPlan) -> Path:
-    from pixart_cli.features.finetune.exports import result_path
+    from pixart_cli.features.finetune.places import result_path
 
-    return result_path(plan)
+    return result_path(plan.config)
 
 
 def _changes(plan: TrainPlan) -> str:

@@ -98,6 +98,17 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
         _flush_folder(path.parent)
 
 
+def try_folder(folder: Path) -> None:
+    """Try to write in `folder`, or where it will be made. It is not made here, and nothing is left behind.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
+    with tempfile.TemporaryFile(prefix=prefix(), suffix=SUFFIX, dir=there):
+        pass
+
+
 def refuse_folder(path: Path, *, marker: str, force: bool) -> None:
     """Raise where no folder called `path` may be made.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from pixart_cli.core.garbage import set_libraries_apart
 from pixart_cli.core.lora import spell
 from pixart_cli.core.metadata import Level, texts_for
 from pixart_cli.core.png import encode
-from pixart_cli.core.publish import publish, refuse_place
+from pixart_cli.core.publish import publish, refuse_place, try_folder
 from pixart_cli.core.refine import Pass, plan_passes
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.core.request import GenerationRequest
@@ -191,9 +190,7 @@ def try_folders(paths: Sequence[Path]) -> None:
     """
     for folder in dict.fromkeys(path.parent for path in paths if path != STANDARD_OUTPUT):
         try:
-            there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
-            with tempfile.TemporaryFile(prefix=".pixart-", suffix=".part", dir=there):
-                pass
+            try_folder(folder)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             hint = "Choose a folder you may write to with --output."

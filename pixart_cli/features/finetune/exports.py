@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixart_cli.core.publish import refuse_folder
+from pixart_cli.features.finetune.places import result_path
 from pixart_cli.features.finetune.plan import TrainPlan
 from pixart_cli.features.finetune.result import RECORD, record_of, write_adapter, write_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peft import LoraConfig
 
     from pixart_cli.diffusion.training.trainer import Trainer
 
 
-def result_path(plan: TrainPlan, step: int | None = None) -> Path:
-    """Where the result will be; with `step`, what is exported after so many steps."""
-    name = "lora" if plan.config.method == "lora" else "model"
-    return Path(plan.config.out) / (name if step is None else f"{name}-{step:08d}")
-
-
 def results_in(plan: TrainPlan) -> list[Path]:
     """Every result that a run left in the folder of this one."""
-    last = result_path(plan)
+    last = result_path(plan.config)
     found = [last, *sorted(last.parent.glob(f"{last.name}-{'[0-9]' * 8}"))]
     return [path for path in found if (path / RECORD).is_file()]
 
@@ -31,7 +27,7 @@ def results_in(plan: TrainPlan) -> list[Path]:
 def refuse_results(plan: TrainPlan) -> None:
     """Raise PixartError "output-invalid" where something else stands in the place of a result."""
     for step in (None, *plan.config.export_at):
-        refuse_folder(result_path(plan, step), marker=RECORD, force=True)
+        refuse_folder(result_path(plan.config, step), marker=RECORD, force=True)
 
 
 class Exports:
@@ -50,7 +46,10 @@ class Exports:
         Raises:
             PixartError: "disk", "output-invalid", or "config-invalid" when `export_dtype` is too small.
         """
-        out, record = result_path(self._plan, step), record_of(self._plan, self._revision, trainer.step)
+        out, record = (
+            result_path(self._plan.config, step),
+            record_of(self._plan, self._revision, trainer.step),
+        )
         with trainer.average.in_place():
             if self._lora is None:
                 write_model(out, self._plan, trainer.transformer, record)

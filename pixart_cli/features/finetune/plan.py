@@ -22,6 +22,7 @@ from pixart_cli.diffusion.weights import Installed, locate
 from pixart_cli.features.finetune import cost
 from pixart_cli.features.finetune.config import TrainConfig
 from pixart_cli.features.finetune.pictures import Found, Picture, Skipped, find_pictures
+from pixart_cli.features.finetune.places import check_places
 
 if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
@@ -108,7 +109,7 @@ def plan_training(config: TrainConfig, *, machine: Machine | None = None) -> Tra
             "weights-invalid" (also for a checkpoint of another architecture); "device-unavailable"; "disk".
     """
     _check_libraries(config)
-    _check_places(config)
+    check_places(config)
     with told_by(config, "model"):
         installed = locate(config.model)
     if installed.spec.is_peer:
@@ -159,22 +160,6 @@ def _check_libraries(config: TrainConfig) -> None:
         if wanted and find_spec(library) is None:
             what = f"{key} = {str(getattr(config, key)).lower()!r} needs the library {library}"
             raise config.refuse(key, what, "Install it: pip install 'pixart-cli[train]'")
-
-
-def _check_places(config: TrainConfig) -> None:
-    """What is read must not lie where is written: samples would be learned from, the source be replaced."""
-    out = Path(config.out).resolve()
-    there = next(each for each in (out, *out.parents) if each.exists())
-    if not there.is_dir():
-        raise config.refuse("out", f"{there} is a file, no folder", "Name another folder.", code="disk")
-    for key in ("data", "class_data"):
-        folder = getattr(config, key)
-        if folder and Path(folder).resolve() in (out, *out.parents):
-            hint = f"Name a folder outside of {folder}."
-            raise config.refuse("out", f"out lies in {key}: its pictures would be learned from", hint)
-    exports = [out / f"model-{step:08d}" for step in config.export_at]
-    if Path(config.model).resolve() in (out, out / "model", *exports):
-        raise config.refuse("out", "out holds the model that is trained", "Name another folder.")
 
 
 @contextmanager

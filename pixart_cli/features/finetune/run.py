@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.publish import publish
 from pixart_cli.features.finetune.build import CHECKPOINTS, MARKER, build_network, build_trainer
-from pixart_cli.features.finetune.exports import Exports, refuse_results, result_path, results_in
+from pixart_cli.features.finetune.exports import Exports, refuse_results, results_in
 from pixart_cli.features.finetune.facts import facts_of
 from pixart_cli.features.finetune.metrics import FILE, Metrics, can_plot, draw_plots
 from pixart_cli.features.finetune.pictures import Skipped
+from pixart_cli.features.finetune.places import result_path
 from pixart_cli.features.finetune.plan import Lesson, TrainPlan
 from pixart_cli.features.finetune.prepare import Cache, OnEvent, TrainEvent
 from pixart_cli.features.finetune.previews import SAMPLES, Previews
@@ -180,7 +181,7 @@ class _Training:
                 plots = draw_plots(self._folder, self._folder / SAMPLES)
         self._accelerator.wait_for_everyone()
         return Trained(
-            path=result_path(plan), steps=trainer.step, resumed=resumed, pictures=len(lessons),
+            path=result_path(plan.config), steps=trainer.step, resumed=resumed, pictures=len(lessons),
             skipped=skipped, loss=self._figures.loss if self._figures else None, plots=plots,
             warnings=self._warnings,
         )  # fmt: skip

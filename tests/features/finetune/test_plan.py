@@ -139,30 +139,6 @@ def test_a_vae_alone_or_in_a_model_can_be_swapped_in(configure, tmp_path, toy_fo
     assert (error.exit_code, "4x smaller" in error.message) == (4, True)
 
 
-@pytest.mark.parametrize("key", ["data", "class_data"])
-def test_results_do_not_go_where_pictures_are_read(configure, tmp_path, key: str) -> None:
-    changes = {"class_prompt": "a dog"} if key == "class_data" else {}
-    config = configure(**{key: str(tmp_path), "out": str(tmp_path / "a" / "run")}, **changes)
-    error = refused(lambda: plan_training(config, machine=CPU))
-    assert f"out lies in {key}" in error.message
-    assert config.origins["out"] in error.message
-
-
-@pytest.mark.parametrize("below", ["", "deep/er"])
-def test_a_file_is_no_place_for_results(configure, tmp_path, below: str) -> None:
-    (tmp_path / "notes.txt").write_text("kept")
-    config = configure(out=str(tmp_path / "notes.txt" / below))
-    error = refused(lambda: plan_training(config, machine=CPU))
-    assert (error.exit_code, "notes.txt is a file" in error.message) == (9, True)
-    assert config.origins["out"] in error.message
-
-
-def test_a_model_is_not_trained_into_its_own_place(configure, tmp_path, toy_folder) -> None:
-    shutil.copytree(toy_folder, tmp_path / "run" / "model")
-    config = configure(model=str(tmp_path / "run" / "model"))
-    assert "out holds the model" in refused(lambda: plan_training(config, machine=CPU)).message
-
-
 @pytest.mark.parametrize(
     ("key", "value", "library"),
     [

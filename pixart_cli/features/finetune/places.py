@@ -1,0 +1,48 @@
+"""Where a training reads and writes, checked before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pixart_cli.core.publish import try_folder
+from pixart_cli.features.finetune.config import TrainConfig
+
+
+def check_places(config: TrainConfig) -> None:
+    """Refuse an `out` that cannot be written to, or where what is read lies.
+
+    Samples would be learned from, and the source be replaced.
+
+    Raises:
+        PixartError: "config-invalid" or "disk", naming the line.
+    """
+    out = _writable(config)
+    for key in ("data", "class_data"):
+        folder = getattr(config, key)
+        if folder and Path(folder).resolve() in (out, *out.parents):
+            hint = f"Name a folder outside of {folder}."
+            raise config.refuse("out", f"out lies in {key}: its pictures would be learned from", hint)
+    results = [result_path(config, step).resolve() for step in (None, *config.export_at)]
+    if Path(config.model).resolve() in (out, *results):
+        raise config.refuse("out", "out holds the model that is trained", "Name another folder.")
+
+
+def _writable(config: TrainConfig) -> Path:
+    """The folder for the results, that it can be written to seen."""
+    out = Path(config.out).resolve()
+    there = next(each for each in (out, *out.parents) if each.exists())
+    if not there.is_dir():
+        raise config.refuse("out", f"{there} is a file, no folder", "Name another folder.", code="disk")
+    try:
+        try_folder(out)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        hint = "Name a folder you may write to."
+        raise config.refuse("out", f"cannot write to {out}: {reason}", hint, code="disk") from error
+    return out
+
+
+def result_path(config: TrainConfig, step: int | None = None) -> Path:
+    """Where the result will be; with `step`, what is exported after so many steps."""
+    name = "lora" if config.method == "lora" else "model"
+    return Path(config.out) / (name if step is None else f"{name}-{step:08d}")
