@@ -161,7 +161,7 @@ def batch_of_step(bucket: Bucket, count: int, generator: torch.Generator) -> Bat
 def no_caption(ids: Tensor) -> Tensor:
     """The ids of "" in the shape of `ids` (B, T)."""
     empty = torch.full_like(ids, PAD)
-    empty[:, 0] = END
+    empty[:, 0].fill_(END)
     return empty
 
 

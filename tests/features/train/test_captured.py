@@ -1,12 +1,19 @@
-"""Steps played back on a GPU: the same as steps made one by one."""
+"""Steps played back on a GPU are the same as steps made one by one, and hold nothing it could not play."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixart_cli.features.train.loop import Loss, Stage, StageSettings
+from pixart_cli.features.train import autoencoder, decoder, denoiser
+from pixart_cli.features.train.loop import Loss, Plan, Report, Stage, StageSettings
+from pixart_cli.features.train.mini import train_mini
+from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 from pixart_cli.features.train.team import Team
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
@@ -37,3 +44,62 @@ def test_steps_played_back_are_the_steps_made(tmp_path: Path, monkeypatch: pytes
     made = _weights(tmp_path / "made", Team())
     for one, other in zip(played, made, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+_aten = torch.ops.aten
+_WAIT = {
+    _aten._local_scalar_dense.default,
+    _aten.equal.default,
+    _aten.is_nonzero.default,
+    _aten.lift_fresh.default,  # numbers that Python brings along
+    _aten.masked_select.default,
+    _aten.nonzero.default,
+}
+
+
+class Recording(TorchDispatchMode):
+    """Within, what a GPU cannot record is an error: looking at a number, and sizes that depend on one."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        by_mask = func in (_aten.index.Tensor, _aten.index_put_.default) and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if func in _WAIT or by_mask:
+            raise RuntimeError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+def _toy(name: str) -> StageSettings:
+    return StageSettings(name=name, steps=1, learning_rate=1e-3, muon=name == "full")
+
+
+def test_no_stage_of_the_recipe_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on a processor: what it cannot see is a copy from main memory."""
+    recorded: list[str] = []
+
+    def record(stage: Stage, plan: Plan, _report: Report) -> None:
+        for step in range(2):  # the second finds the optimizers' states there
+            loss_of = plan(step)[1]
+            if step == 0:
+                stage._step(loss_of, eager=False)
+                continue
+            with Recording():
+                stage._step(loss_of, eager=False)
+        recorded.append(stage.settings.name)
+
+    monkeypatch.setattr(Stage, "run", record)
+    monkeypatch.setattr(
+        "transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True, raising=False
+    )
+    monkeypatch.setattr(autoencoder, "CROPS", ((1.0, 2, 32),))
+    monkeypatch.setattr(decoder, "DECODER_CROPS", ((1.0, 2, 4),))
+    monkeypatch.setattr(denoiser, "LAYERS", 2)
+    lesson = Lesson(
+        name="full", sizes=(((48, 32), 1.0),), pictures=4, batch=2, settings=_toy("full"), close_ups=2,
+        close_share=0.5,
+    )  # fmt: skip
+    recipe = MiniRecipe(
+        autoencoder=_toy("autoencoder"), language=_toy("language"), lessons=(lesson,), decoder=_toy("decoder")
+    )
+    train_mini(tmp_path / "out", tmp_path / "run", recipe, print)
+    assert recorded == ["autoencoder", "language", "full", "decoder"]
