@@ -133,19 +133,20 @@ class Stage:
             return
         self.modules.train()
         figures = self._make_step(plan)  # not timed: compiling is part of it
-        now = saved = reported = before = time.monotonic()
+        saved = reported = before = time.monotonic()
+        told = -1
         while not self.finished:
             figures = self._make_step(plan)
             now = time.monotonic()
             self.seconds = self._team.agreed(self.seconds + now - before)
             before = now
             if now - reported >= self.settings.report_seconds:
-                reported = now
+                reported, told = now, self.step
                 self._report(figures, report)
             if now - saved >= self.settings.checkpoint_seconds:
                 self.save(figures["loss"])
                 saved = time.monotonic()
-        if reported != now:
+        if told != self.step:
             self._report(figures, report)
         self.save(figures["loss"])
 

@@ -1,5 +1,6 @@
 """The loop: a run stopped and continued equals one never stopped."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_a_finished_stage_makes_no_step(tmp_path: Path) -> None:
     assert again.finished
     again.run(loss_for(again, stop_at=12), print)
     assert weights(again) == weights(first)
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(1, [1]), (4, [2, 3, 4])])
+def test_the_last_step_is_told_once(tmp_path: Path, steps: int, rows: list[int]) -> None:
+    stage = toy_stage(tmp_path, replace(SETTINGS, steps=steps, report_seconds=0.0))
+    stage.run(loss_for(stage), print)
+    told = [json.loads(line)["step"] for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
+    assert told == rows
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
