@@ -102,11 +102,16 @@ def try_folder(folder: Path) -> None:
     """Try to write in `folder`, or where it will be made. It is not made here, and nothing is left behind.
 
     Raises:
-        OSError: what the disk says.
+        PixartError: "disk" naming the folder and the reason.
     """
-    there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
-    with tempfile.TemporaryFile(prefix=prefix(), suffix=SUFFIX, dir=there):
-        pass
+    try:
+        there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
+        with tempfile.TemporaryFile(prefix=prefix(), suffix=SUFFIX, dir=there):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        hint = _HINTS[errno.EACCES]
+        raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
 
 
 def refuse_folder(path: Path, *, marker: str, force: bool) -> None:

@@ -29,8 +29,9 @@ from pixart_cli.core.resolution import Size, parse_size
 from pixart_cli.core.toml_file import place_of, read_settings
 
 __all__ = [
-    "NO_INPUTS", "SETTINGS", "Inputs", "Job", "Setting", "Settings", "check_prompt", "from_environment",
-    "lay_over",    "naming_origin", "read_mapping", "read_toml", "resolve_requests", "unknown_variables",
+    "NO_INPUTS", "SETTINGS", "Inputs", "Job", "Setting", "Settings", "check_prompt", "fresh_seed",
+    "from_environment", "lay_over", "naming_origin", "read_mapping", "read_toml", "resolve_requests",
+    "unknown_variables",
 ]  # fmt: skip
 
 PROJECT_FILE: Final = "pixart.toml"
@@ -217,8 +218,13 @@ def _model(typed: str | None, size: Size | None, installed: Collection[str]) -> 
     return spec_of_folder(Path(typed)) if is_folder(typed) else get_model(typed)
 
 
+def fresh_seed() -> int:
+    """A seed that nobody asked for, from the system's own chance."""
+    return int.from_bytes(os.urandom(4), "big")
+
+
 def _seeds(typed: int | None, count: int) -> range:
-    first = int.from_bytes(os.urandom(4), "big") if typed is None else typed
+    first = fresh_seed() if typed is None else typed
     return range(first, first + count)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from pixart_cli.core.metadata import SOFTWARE, Level
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer
-from pixart_cli.core.settings import Settings
+from pixart_cli.core.settings import Settings, fresh_seed
 from pixart_cli.core.template import STDOUT, output_paths, slug
 from pixart_cli.diffusion.peak import Peak, peak_memory
 from pixart_cli.diffusion.weights import parameters_of
@@ -81,7 +80,7 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
     if len(set(models)) < len(models) or not models:
         what = "a model is named twice" if models else "no model is named"
         raise PixartError("usage", what, "Name each once: --models sigma-1024,sdxl,cascade.")
-    seed = secrets.randbelow(2**32) if values["seed"] is None else values["seed"]
+    seed = fresh_seed() if values["seed"] is None else values["seed"]
     res = values["res"] or RES
     same = {"seed": seed, "count": 1, "res": res, "output": None, "force": True}
     orders = [_order(settings, {**same, "model": model}, prompt, cwd) for model in models]

@@ -189,12 +189,7 @@ def try_folders(paths: Sequence[Path]) -> None:
         PixartError: "disk" naming the folder and the reason.
     """
     for folder in dict.fromkeys(path.parent for path in paths if path != STANDARD_OUTPUT):
-        try:
-            try_folder(folder)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            hint = "Choose a folder you may write to with --output."
-            raise PixartError("disk", f"cannot write to {folder}: {reason}", hint) from error
+        try_folder(folder)
 
 
 def find_weights(model: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pixart_cli.core.errors import PixartError
 from pixart_cli.core.publish import try_folder
 from pixart_cli.features.finetune.config import TrainConfig
 
@@ -22,8 +23,8 @@ def check_places(config: TrainConfig) -> None:
         if folder and Path(folder).resolve() in (out, *out.parents):
             hint = f"Name a folder outside of {folder}."
             raise config.refuse("out", f"out lies in {key}: its pictures would be learned from", hint)
-    results = [result_path(config, step).resolve() for step in (None, *config.export_at)]
-    if Path(config.model).resolve() in (out, *results):
+    models = [_named(config, "model", step).resolve() for step in (None, *config.export_at)]
+    if Path(config.model).resolve() in (out, *models):
         raise config.refuse("out", "out holds the model that is trained", "Name another folder.")
 
 
@@ -35,14 +36,16 @@ def _writable(config: TrainConfig) -> Path:
         raise config.refuse("out", f"{there} is a file, no folder", "Name another folder.", code="disk")
     try:
         try_folder(out)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except PixartError as error:
         hint = "Name a folder you may write to."
-        raise config.refuse("out", f"cannot write to {out}: {reason}", hint, code="disk") from error
+        raise config.refuse("out", error.message, hint, code=error.code) from error
     return out
 
 
 def result_path(config: TrainConfig, step: int | None = None) -> Path:
     """Where the result will be; with `step`, what is exported after so many steps."""
-    name = "lora" if config.method == "lora" else "model"
+    return _named(config, "lora" if config.method == "lora" else "model", step)
+
+
+def _named(config: TrainConfig, name: str, step: int | None) -> Path:
     return Path(config.out) / (name if step is None else f"{name}-{step:08d}")

@@ -35,7 +35,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(configure) -> N
     assert config.origins["out"] in error.message
 
 
-def test_a_model_is_not_trained_into_its_own_place(configure, tmp_path, toy_folder) -> None:
-    shutil.copytree(toy_folder, tmp_path / "run" / "model")
-    config = configure(model=str(tmp_path / "run" / "model"))
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("name", ["model", "model-00000002"])
+def test_a_model_is_not_trained_into_its_own_place(
+    configure, tmp_path, toy_folder, name: str, method: str
+) -> None:
+    shutil.copytree(toy_folder, tmp_path / "run" / name)
+    config = configure(model=str(tmp_path / "run" / name), method=method, export_at=[2])
     assert "out holds the model" in refused(lambda: check_places(config)).message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixart_cli.features.train import autoencoder, decoder, denoiser
 from pixart_cli.features.train.loop import Loss, Plan, Report, Stage, StageSettings
 from pixart_cli.features.train.mini import train_mini
-from pixart_cli.features.train.recipe import Lesson, MiniRecipe
 from pixart_cli.features.train.team import Team
+from tests.features.train.conftest import TOY
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 SETTINGS = StageSettings(name="toy", steps=30, learning_rate=0.05, warmup_steps=3)
@@ -69,37 +69,23 @@ class Recording(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _toy(name: str) -> StageSettings:
-    return StageSettings(name=name, steps=1, learning_rate=1e-3, muon=name == "full")
-
-
+@pytest.mark.usefixtures("toy_sizes")
 def test_no_stage_of_the_recipe_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on a processor: what it cannot see is a copy from main memory."""
     recorded: list[str] = []
 
     def record(stage: Stage, plan: Plan, _report: Report) -> None:
-        for step in range(2):  # the second finds the optimizers' states there
-            loss_of = plan(step)[1]
-            if step == 0:
-                stage._step(loss_of, eager=False)
-                continue
-            with Recording():
-                stage._step(loss_of, eager=False)
+        stage._step(plan(0)[1], eager=False)
+        loss_of = plan(1)[1]  # which finds the optimizers' states there
+        with Recording():
+            stage._step(loss_of, eager=False)
         recorded.append(stage.settings.name)
 
     monkeypatch.setattr(Stage, "run", record)
     monkeypatch.setattr(
         "transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True, raising=False
     )
-    monkeypatch.setattr(autoencoder, "CROPS", ((1.0, 2, 32),))
-    monkeypatch.setattr(decoder, "DECODER_CROPS", ((1.0, 2, 4),))
-    monkeypatch.setattr(denoiser, "LAYERS", 2)
-    lesson = Lesson(
-        name="full", sizes=(((48, 32), 1.0),), pictures=4, batch=2, settings=_toy("full"), close_ups=2,
-        close_share=0.5,
-    )  # fmt: skip
-    recipe = MiniRecipe(
-        autoencoder=_toy("autoencoder"), language=_toy("language"), lessons=(lesson,), decoder=_toy("decoder")
-    )
+    lessons = [replace(each, settings=replace(each.settings, muon=True)) for each in TOY.lessons]
+    recipe = replace(TOY, lessons=lessons)
     train_mini(tmp_path / "out", tmp_path / "run", recipe, print)
-    assert recorded == ["autoencoder", "language", "full", "decoder"]
+    assert recorded == ["autoencoder", "language", "small", "full", "decoder"]
