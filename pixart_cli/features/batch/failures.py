@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from pixart_cli.core.terminal import plain
 _HEADER: Final = "# Pictures that failed. This is a prompt list: pixart batch draws them again.\n"
 _MARK: Final = re.compile(r"# \[(?P<key>[0-9a-f]{16})\] ")
 _EVERY_SECONDS: Final = 30.0
+_PATIENCE, _PAUSE = 10.0, 0.02  # seconds
 
 
 class Failures:
@@ -66,6 +68,10 @@ class Failures:
         self._saved = time.monotonic()
         if not self._new and not self._settled:
             return
+        with _held(self.path):
+            self._write()
+
+    def _write(self) -> None:
         gone = self._settled | self._new.keys()
         kept = [text for key, text in _blocks(self.path) if key not in gone]
         text = "".join([*kept, *self._new.values()])
@@ -74,6 +80,58 @@ class Failures:
                 self.path.unlink()
             return
         publish((_HEADER + "\n" + text).encode("utf-8", "surrogateescape"), self.path, force=True)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Within, no other batch reads the file to write it anew, where the system has locks to say so.
+
+    Who holds it for longer than `_PATIENCE` has been stopped, and is not waited for.
+    """
+    handle = None
+    if os.name == "posix":
+        with suppress(OSError):  # a network's file system without locks
+            handle = _lock(path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            if _is_at(handle, path) and not os.fstat(handle).st_size:  # nothing came of it
+                path.unlink()
+            os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        # Made if need be: two that begin the list at once would not know of each other.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        if _taken(handle) and _is_at(handle, path):  # else it was written anew meanwhile
+            return handle
+        os.close(handle)
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(_PAUSE)
+
+
+def _taken(handle: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        os.close(handle)
+        raise
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def is_failures(path: Path) -> bool:
