@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from pixart_cli.diffusion.objective import (
 )
 from pixart_cli.features.train.language import END, PAD, mask_of
 from pixart_cli.features.train.precision import mixed_precision
+from pixart_cli.features.train.processor_speed import hasten
 from pixart_cli.features.train.store import stored
 from pixart_cli.features.train.told import LATENT_CHANNELS
 
@@ -54,9 +54,8 @@ def build_transformer(caption_width: int, device: torch.device) -> PixArtTransfo
         use_additional_conditions=False,
     )
     start_denoiser(model)
-    # Plain products: on a CPU a step takes 0.73 times as long as with PyTorch's fused attention, whose
-    # backward pass is slow there. What is saved does not name a processor.
-    model.set_attn_processor(AttnProcessor() if device.type == "cpu" else AttnProcessor2_0())
+    if device.type == "cpu":
+        hasten(model)
     return model.to(device)
 
 

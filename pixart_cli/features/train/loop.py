@@ -107,7 +107,7 @@ class Stage:
             fused=True,
             capturable=plays_back,
         )
-        return [adamw, Muon(matrices, rate())] if matrices else [adamw]
+        return [adamw, Muon(matrices, rate(), team=self._team)] if matrices else [adamw]
 
     @property
     def progress(self) -> float:

@@ -20,10 +20,11 @@ from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model, saved_network
 from pixart_cli.features.train.gallery import Gallery, Part, hang
 from pixart_cli.features.train.loop import Loss, Step
+from pixart_cli.features.train.processor_speed import keep_memory
 from pixart_cli.features.train.recipe import GPU, Lesson, MiniRecipe, Pace, processor
 from pixart_cli.features.train.studio import Report, Studio
 from pixart_cli.features.train.teacher import Teacher
-from pixart_cli.features.train.team import Team, join_team
+from pixart_cli.features.train.team import Team, join_team, own_device
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -36,11 +37,7 @@ def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None
 
 def pace_of(minutes: float) -> Pace:
     """The pace of what this machine trains on, for `minutes`."""
-    return GPU if _device().type == "cuda" else processor(minutes, join_team().size)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return GPU if own_device().type == "cuda" else processor(minutes, join_team().size)
 
 
 def hang_lessons(recipe: MiniRecipe, report: Report) -> list[list[Gallery]]:
@@ -74,8 +71,9 @@ def train_on(
     torch.set_num_threads(recipe.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
+    keep_memory()
     run.mkdir(parents=True, exist_ok=True)
-    studio = Studio(run, recipe, join_team(), _device(), report)
+    studio = Studio(run, recipe, join_team(), own_device(), report)
     rooms = [[gallery.to(studio.device) for gallery in galleries] for galleries in lessons]
     teacher = Teacher(studio)
     vae, scale = _autoencoder(rooms[-1], studio)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixart_cli.features.train.team import ALONE, Team
+
 # A quintic that takes singular values between 0 and 1 to about 1 in five rounds.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
@@ -21,9 +23,15 @@ _LEAST_NORM = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices alone; `lr`, a number or a tensor on their device, is as AdamW's would be."""
+    """For matrices alone; `lr`, a number or a tensor on their device, is as AdamW's would be.
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float | Tensor, momentum: float = 0.95) -> None:
+    The processes of a `team`, all with the same gradients, share the matrices out.
+    """
+
+    def __init__(
+        self, matrices: Iterable[Tensor], lr: float | Tensor, momentum: float = 0.95, team: Team = ALONE
+    ) -> None:
+        self._team = team
         super().__init__(matrices, {"lr": lr, "momentum": momentum})
         if any(p.ndim != 2 for group in self.param_groups for p in group["params"]):
             raise ValueError("Muon is for matrices")
@@ -40,7 +48,9 @@ class Muon(torch.optim.Optimizer):
                     alike[matrix.shape].append((matrix, self._ahead(matrix, matrix.grad, group["momentum"])))
             for shape, pairs in alike.items():
                 ahead = torch.stack([each for _, each in pairs])
-                moves = orthogonal(ahead).to(ahead.dtype) * (group["lr"] * 0.2 * max(shape) ** 0.5)
+                moves = self._team.spread(orthogonal, ahead).to(ahead.dtype) * (
+                    group["lr"] * 0.2 * max(shape) ** 0.5
+                )
                 for (matrix, _), move in zip(pairs, moves, strict=True):
                     matrix.sub_(move)
 

@@ -128,7 +128,7 @@ GPU = Pace(
 
 def processor(minutes: float, processes: int) -> Pace:
     """The pace of so many processes of a processor: pictures are drawn in about a twentieth of `minutes`."""
-    pictures = max(100, round(60.0 * minutes * processes))
+    pictures = max(100, round(90.0 * minutes * processes))
     return Pace(
         pictures=pictures, close_ups=pictures // 7, rough_pictures=600 * processes,
         small=(32 * processes, 2e-3), full=(16 * processes, 1e-3), crowd=processes, captions=64 * processes,

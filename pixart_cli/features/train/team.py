@@ -6,11 +6,13 @@ Started by ``torchrun --nproc-per-node N -m pixart_cli train mini …``; alone, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
+
+from pixart_cli.core.crew import place
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class Team:
         distributed.broadcast(told, src=0)
         return told.item()
 
+    def spread(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """`work(rows)`, which is done row by row, each process doing its share of the rows."""
+        if self.size == 1:
+            return work(rows)
+        each = -(-len(rows) // self.size)
+        padded = torch.cat([rows, rows.new_zeros(each * self.size - len(rows), *rows.shape[1:])])
+        mine = work(padded[self.rank * each :][:each]).contiguous()
+        everything = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(everything, mine)
+        return torch.cat(everything)[: len(rows)]
+
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its mean over the processes."""
         if self.size == 1:
@@ -53,11 +66,24 @@ class Team:
             gradient.copy_(mean.view_as(gradient))
 
 
+ALONE = Team()
+
+
 def join_team() -> Team:
     """The team torchrun describes in the environment, or a team of one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return Team()
+    here = place(os.environ)
+    if here.alone:
+        return ALONE
     if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
-    return Team(distributed.get_rank(), size)
+        device = own_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return Team(distributed.get_rank(), here.size)
+
+
+def own_device() -> torch.device:
+    """What this process trains on: of several GPUs of a machine its own, else the processor."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", place(os.environ).local_rank % torch.cuda.device_count())
