@@ -63,6 +63,23 @@ def learning_rate_at(step: int, progress: float, settings: StageSettings) -> flo
     return settings.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
+def is_finished(settings: StageSettings, folder: Path) -> bool:
+    """Whether the stage of these settings has been learned in `folder` to its end."""
+    path = _checkpoint(settings, folder)
+    if not path.exists():
+        return False
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return _is_over(settings, state["step"], state["seconds"])
+
+
+def _checkpoint(settings: StageSettings, folder: Path) -> Path:
+    return folder / f"{settings.name}.pt"
+
+
+def _is_over(settings: StageSettings, step: int, seconds: float) -> bool:
+    return step >= settings.steps or (settings.seconds is not None and seconds >= settings.seconds)
+
+
 class Stage:
     """Weights in training, their moving average, the optimizer and the step reached.
 
@@ -78,7 +95,7 @@ class Stage:
         matrices: Sequence[Tensor] = (),
     ) -> None:
         self.modules, self.settings, self._team = modules, settings, team
-        self.path = folder / f"{settings.name}.pt"
+        self.path = _checkpoint(settings, folder)
         self._metrics = folder / f"{settings.name}.jsonl"
         device = next(modules.parameters()).device
         self.generator = torch.Generator(device)
@@ -120,8 +137,7 @@ class Stage:
     @property
     def finished(self) -> bool:
         """Whether every step has been made, or the time is over."""
-        over = self.settings.seconds is not None and self.seconds >= self.settings.seconds
-        return self.step >= self.settings.steps or over
+        return _is_over(self.settings, self.step, self.seconds)
 
     def run(self, plan: Plan, report: Report) -> None:
         """Make the steps that are left, saving every `checkpoint_seconds`.

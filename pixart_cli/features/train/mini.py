@@ -19,7 +19,7 @@ from pixart_cli.features.train import autoencoder, decoder, denoiser
 from pixart_cli.features.train.denoiser import Bucket
 from pixart_cli.features.train.export import save_model, saved_network
 from pixart_cli.features.train.gallery import Gallery, Part, hang
-from pixart_cli.features.train.loop import Loss, Step
+from pixart_cli.features.train.loop import Loss, Step, is_finished
 from pixart_cli.features.train.processor_speed import keep_memory
 from pixart_cli.features.train.recipe import GPU, Lesson, MiniRecipe, Pace, processor
 from pixart_cli.features.train.studio import Report, Studio
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def train_mini(out: Path, run: Path, recipe: MiniRecipe, report: Report) -> None:
     """Train every stage that is not finished in `run` and save the model to `out`."""
-    train_on(hang_lessons(recipe, report), out, run, recipe, report)
+    train_on(hang_lessons(run, recipe, report), out, run, recipe, report)
 
 
 def pace_of(minutes: float) -> Pace:
@@ -40,10 +40,17 @@ def pace_of(minutes: float) -> Pace:
     return GPU if own_device().type == "cuda" else processor(minutes, join_team().size)
 
 
-def hang_lessons(recipe: MiniRecipe, report: Report) -> list[list[Gallery]]:
-    """The pictures of each lesson, drawn; of a team each process draws its own."""
-    team, lessons = join_team(), []
+def hang_lessons(run: Path, recipe: MiniRecipe, report: Report) -> list[list[Gallery]]:
+    """The pictures of each lesson, drawn; of a team each process draws its own.
+
+    None of one that is finished in `run`, unless it is the last, which other stages learn from as well.
+    """
+    team = join_team()
+    lessons: list[list[Gallery]] = []
     for lesson, indices in recipe.curriculum:
+        if lesson is not recipe.lessons[-1] and is_finished(lesson.settings, run):
+            lessons.append([])
+            continue
         lessons.append(hang(_parts(lesson, indices, team), recipe.seed, workers=recipe.workers))
         report(f"{lesson.name}: {len(indices)} pictures drawn")
     return lessons
@@ -85,7 +92,8 @@ def train_on(
     buckets: list[Bucket] = []
     for (lesson, _), galleries in zip(recipe.curriculum, rooms, strict=True):
         buckets = [_encode(vae, scale, gallery, lesson, studio) for gallery in galleries]
-        report(f"{lesson.name}: {lesson.pictures + lesson.close_ups} pictures encoded")
+        if buckets:
+            report(f"{lesson.name}: {lesson.pictures + lesson.close_ups} pictures encoded")
         teacher.learn_to_draw(buckets, lesson)
     _train_decoder(vae, scale, buckets, teacher)
     if studio.team.leads:

@@ -23,14 +23,16 @@ def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path, monkeypatch: pyte
 
     def stop(text: str) -> None:
         said.append(text)
-        if text.startswith("small"):
+        if text == "full: 6 pictures encoded":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_mini(tmp_path / "out", tmp_path / "run", TOY, stop)
     assert not (tmp_path / "out").exists()
+    del said[:]
     train_mini(tmp_path / "out", tmp_path / "run", TOY, said.append)
     assert said[-1] == f"saved {tmp_path / 'out'}"
+    assert [text for text in said if "drawn" in text] == ["full: 6 pictures drawn"]  # small is finished
     plan = plan_evaluation(Captions(), str(tmp_path / "out"), count=2, seed=1, device="cpu")
     renderer = network(plan.model, plan.memory)
     given = list(answers(plan, lambda: renderer, None, on_progress=lambda _event: None))
