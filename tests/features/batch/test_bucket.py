@@ -179,7 +179,6 @@ def test_a_bucket_travels_to_workers(s3, tmp_path, monkeypatch):
     assert len(files.ls(name)) == 2
 
 
-@pytest.mark.xdist_group("ray")
 def test_workers_on_ray_draw_into_a_bucket_what_one_process_draws_into_a_folder(one_ray, s3, tmp_path):
     from tests.features.batch.conftest import Runs, entry
     from tests.features.batch.mortal import DrawnOnRay, Keyed

@@ -29,7 +29,6 @@ from tests.features.batch.mortal import (
 )
 
 JOBS = [entry(f"sun {n}", n) for n in range(6)]
-ON_RAY = pytest.mark.xdist_group("ray")
 
 
 @pytest.fixture
@@ -48,26 +47,22 @@ def drawn(one_ray, tmp_path):
     return draw
 
 
-@ON_RAY
 def test_a_worker_of_another_version_is_refused_by_name(drawn):
     told = drawn(OneOldPainter)
     assert "has diffusers 0.1 and not" in told
     assert told.endswith("going on without it")
 
 
-@ON_RAY
 def test_a_worker_without_weights_is_given_up_and_its_pictures_are_drawn(drawn):
     assert drawn(OneBarePainter).endswith(": no weights here; going on without it")
 
 
-@ON_RAY
 def test_a_worker_of_another_precision_is_kept_where_that_is_allowed(drawn):
     told = drawn(OneCoarsePainter, replace(TWO, allow_mixed=True))
     assert {"in bfloat16 on cpu", "in float32 on cpu"} <= set(re.findall(r"in \w+ on cpu", told))
     assert told.endswith("what it draws may differ")
 
 
-@ON_RAY
 @pytest.mark.parametrize(
     ("painter", "what"), [(OldPainter, "diffusers 0.1"), (UselessPainter, "cannot begin: .*no such library")]
 )
@@ -101,7 +96,6 @@ def reborn(worker: Worker) -> None:
         time.sleep(0.1)
 
 
-@ON_RAY
 def test_what_a_dead_worker_was_lent_is_not_drawn_by_its_successor(one_ray, tmp_path, resolver):
     import ray
 

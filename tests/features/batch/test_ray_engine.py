@@ -22,8 +22,6 @@ from tests.features.batch.mortal import PATIENT, DrawnOnRay, DyingFolders, Losin
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pixart-cli[ray])")
 ROOT = Path(__file__).resolve().parents[3]
-# One Ray for all, and so one process of pytest-xdist.
-pytestmark = pytest.mark.xdist_group("ray")
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
