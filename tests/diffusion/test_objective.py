@@ -7,6 +7,7 @@ from pixart_cli.diffusion.objective import (
     USUAL_ERRORS,
     add_noise,
     alphas_cumprod,
+    middle_timesteps,
     sample_timesteps,
     velocity,
     velocity_weight,
@@ -83,3 +84,20 @@ def test_every_batch_holds_all_noise_levels() -> None:
         assert steps[0] < 150
         assert steps[-1] > 900
         assert steps.diff().max() < 150
+
+
+def test_most_timesteps_are_where_outlines_are_made() -> None:
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.cat([middle_timesteps(16, generator) for _ in range(2000)])
+    assert (int(steps.min()), int(steps.max())) == (0, 999)
+    uniform, logit_normal = 1 / 8, torch.distributions.Normal(-0.4, 1.0)
+    for below in (60, 200, 560, 900):
+        share = logit_normal.cdf(torch.tensor(below / 1000).logit()).item()
+        expected = uniform * below / 1000 + (1 - uniform) * share
+        assert (steps < below).float().mean().item() == pytest.approx(expected, abs=0.01)
+
+
+def test_they_are_a_function_of_the_generator() -> None:
+    one, same, other = (middle_timesteps(16, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

@@ -15,6 +15,7 @@ from pixart_cli.diffusion.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,
     alphas_cumprod,
+    middle_timesteps,
     sample_timesteps,
     velocity,
     velocity_weight,
@@ -199,7 +200,12 @@ class DenoisingLoss(nn.Module):
         timesteps_end: int = NUM_TRAIN_TIMESTEPS,
     ) -> Tensor:
         """Latents (B, C, h, w); text states (B, T, D) with mask (B, T). Gives a scalar."""
-        timesteps = sample_timesteps(len(latents), generator, end=timesteps_end)
+        whole = timesteps_end == NUM_TRAIN_TIMESTEPS
+        timesteps = (
+            middle_timesteps(len(latents), generator)
+            if whole
+            else sample_timesteps(len(latents), generator, end=timesteps_end)
+        )
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         alpha_bar = self.schedule[timesteps]
         predicted = predict(transformer, add_noise(latents, noise, alpha_bar), states, mask, timesteps)

@@ -104,6 +104,7 @@ class MiniRecipe:
 
 # Shares of the time. Outlines are learned last, at full size.
 _SHARES = {"autoencoder": 0.18, "language": 0.04, "small": 0.16, "full": 0.52, "decoder": 0.1}
+_SHARES_FROM = {"full": 0.9, "decoder": 0.1}  # of a saved model, whose decoder has learned already
 _NO_END = 10**9
 
 
@@ -158,8 +159,8 @@ def timed_recipe(
 
 def _seconds(whole: float, start: str | None, autoencoder_from: str | None) -> dict[str, float]:
     """The seconds of each stage, `whole` together over those that are not taken from elsewhere."""
-    taken = {"autoencoder"} if autoencoder_from else set()
-    if start is not None:
-        taken |= {"autoencoder", "language", "small"}
-    given = sum(share for name, share in _SHARES.items() if name not in taken)
-    return {name: whole * share / given for name, share in _SHARES.items()}
+    shares = _SHARES if start is None else _SHARES_FROM
+    if autoencoder_from:
+        shares = {name: share for name, share in shares.items() if name != "autoencoder"}
+    given = sum(shares.values())
+    return {name: whole * shares.get(name, 0.0) / given for name in _SHARES}

@@ -43,6 +43,12 @@ def test_a_gpu_shares_its_minutes_out_over_the_stages() -> None:
     assert recipe.lessons[1].batch > LESSONS[1].batch
 
 
+def test_a_decoder_that_has_learned_gets_a_tenth() -> None:
+    recipe = timed_recipe(10.0, GPU, start="mini")
+    assert recipe.decoder.seconds == pytest.approx(60.0)
+    assert recipe.lessons[-1].settings.seconds == pytest.approx(540.0)
+
+
 @pytest.mark.parametrize(
     ("start", "autoencoder_from", "left"),
     [("mini", None, ("full", "decoder")), (None, "mini", ("language", "small", "full", "decoder"))],
