@@ -65,9 +65,7 @@ def sample_timesteps(count: int, generator: torch.Generator, end: int = NUM_TRAI
     """`count` timesteps below `end`, spread evenly: one random shift of an even grid, so that every batch
     holds all noise levels (arXiv 2107.00630, appendix I.1). On the device of `generator`.
     """
-    device = generator.device
-    grid = (torch.rand(1, generator=generator, device=device) + torch.arange(count, device=device)) / count
-    return (grid * end).long().clamp(0, end - 1)
+    return (_even(count, generator) * end).long().clamp(0, end - 1)
 
 
 def middle_timesteps(count: int, generator: torch.Generator) -> Tensor:
@@ -76,9 +74,13 @@ def middle_timesteps(count: int, generator: torch.Generator) -> Tensor:
     Half are between 200 and 560: there outlines are made or lost. At the noisiest levels, of which a uniform
     choice takes as many, colours are decided, which are learned first.
     """
-    device = generator.device
-    even = (torch.rand(1, generator=generator, device=device) + torch.arange(count, device=device)) / count
-    middle = torch.sigmoid(_MIDDLE + torch.special.ndtri(even))
-    anywhere, chance = torch.rand(2, count, generator=generator, device=device)
+    middle = torch.sigmoid(_MIDDLE + torch.special.ndtri(_even(count, generator)))
+    anywhere, chance = torch.rand(2, count, generator=generator, device=generator.device)
     chosen = torch.where(chance < _ANYWHERE, anywhere, middle)
     return (chosen * NUM_TRAIN_TIMESTEPS).long().clamp(0, NUM_TRAIN_TIMESTEPS - 1)
+
+
+def _even(count: int, generator: torch.Generator) -> Tensor:
+    """An even grid of `count` numbers over 0..1, shifted by chance."""
+    device = generator.device
+    return (torch.rand(1, generator=generator, device=device) + torch.arange(count, device=device)) / count
