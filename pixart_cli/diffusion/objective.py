@@ -27,8 +27,8 @@ USUAL_ERRORS = (
     (750, 0.19),
     (999, 0.24),
 )
-_MIDDLE = -0.4  # the logit of the median's share of all timesteps
-_ANYWHERE = 1 / 8
+_MIDDLE = -0.3  # the logit of the median's share of all timesteps
+_ANYWHERE = 1 / 5
 
 
 def alphas_cumprod() -> Tensor:
@@ -69,10 +69,10 @@ def sample_timesteps(count: int, generator: torch.Generator, end: int = NUM_TRAI
 
 
 def middle_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """`count` timesteps, seven in eight of them logit-normal (arXiv 2403.03206, §3.1), the others uniform.
+    """`count` timesteps, four in five of them logit-normal (arXiv 2403.03206, §3.1), the others uniform.
 
-    Half are between 200 and 560: there outlines are made or lost. At the noisiest levels, of which a uniform
-    choice takes as many, colours are decided, which are learned first.
+    Half of those are between 270 and 590: there outlines are made or lost. At the noisiest levels, of which a
+    uniform choice takes as many, colours are decided, which are learned first.
     """
     middle = torch.sigmoid(_MIDDLE + torch.special.ndtri(_even(count, generator)))
     anywhere, chance = torch.rand(2, count, generator=generator, device=generator.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -79,20 +78,38 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
     x = w * (PLACES.index(place or "center") * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
     radius = 0.18 * unit
     sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.19 * unit, horizon * 0.3), horizon * 0.56))
-    spots = [sun]
-    for least in (0.36, 0.3, 0.25, 0.0):  # as far apart as there is room for
-        for _ in range(60):
-            if len(spots) == 5:
-                return spots
-            spot = (rng.uniform(0.17 * unit, w - 0.17 * unit), rng.uniform(0.1 * unit, horizon * 0.74))
-            if all(_apart(spot, other) > least * unit for other in spots):
-                spots.append(spot)
+    count = scene.flyers.count if scene.flyers else 0
+    return [sun, *_air_spots(canvas, _columns(canvas, place, sun[0]), count, rng, horizon)]
+
+
+def _columns(canvas: Canvas, place: str | None, sun: float) -> tuple[float, float]:
+    """The middles of two columns of sky beside the one of the sun or moon."""
+    w, clear = canvas.width, 0.2 * canvas.unit
+    if place == "left":
+        room = w - sun - clear
+        return w - 0.75 * room, w - 0.25 * room
+    if place == "right":
+        room = sun - clear
+        return 0.25 * room, 0.75 * room
+    return 0.5 * (sun - clear), 0.5 * (w + sun + clear)
+
+
+def _air_spots(
+    canvas: Canvas, columns: tuple[float, float], count: int, rng: Random, horizon: float
+) -> list[tuple[float, float]]:
+    """`count` places in two columns, filled evenly: one in the middle of a column's height, or two.
+
+    So that where things are says how many there are. Of things scattered anywhere a small network learns
+    shape and ink, and never the number.
+    """
+    first = count // 2 + (count % 2) * rng.randint(0, 1)
+    unit, top, bottom = canvas.unit, 0.11 * canvas.unit, 0.56 * horizon
+    spots = []
+    for x, inside in zip(columns, (first, count - first), strict=True):
+        for share in ((), (0.45,), (0.0, 1.0))[inside]:
+            y = top + share * (bottom - top) + rng.uniform(-0.015, 0.015) * unit
+            spots.append((x + rng.uniform(-0.02, 0.02) * unit, y))
     return spots
-
-
-def _apart(spot: tuple[float, float], other: tuple[float, float]) -> float:
-    """The distance of two spots, the height counting more: things in the air are wider than tall."""
-    return math.hypot(spot[0] - other[0], 1.5 * (spot[1] - other[1]))
 
 
 def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Random) -> None:
@@ -106,9 +123,9 @@ def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Ran
 
 def _flyers(canvas: Canvas, group: Group, spots: list[tuple[float, float]], rng: Random) -> None:
     ink = jitter(rng, group.colour, 4)
-    for spot in spots[: group.count]:
+    for spot in spots:
         if group.kind == "cloud":
-            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.25, 0.31), ink, rng)
+            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.22, 0.27), ink, rng)
         else:
             draw_bird(canvas, spot, canvas.unit * rng.uniform(0.17, 0.21), ink)
 

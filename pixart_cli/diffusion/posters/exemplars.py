@@ -63,7 +63,7 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
     elif kind in ("sun", "moon"):
         (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(0.125, 0.17), ink, rng)
     elif kind == "cloud":
-        draw_cloud(canvas, centre, unit * rng.uniform(0.25, 0.31), ink, rng)
+        draw_cloud(canvas, centre, unit * rng.uniform(0.22, 0.27), ink, rng)
     elif kind == "bird":
         draw_bird(canvas, centre, unit * rng.uniform(0.17, 0.21), ink)
     else:

@@ -139,14 +139,14 @@ def _reflection(canvas: Canvas, glow: tuple[float, RGB], ink: RGB, horizon: floa
 
 def _city(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> list[float]:
     w, unit = canvas.width, canvas.unit
-    for share, lift in ((0.24, 0.1), (0.0, 0.0)):
+    for share, lift in ((0.24, 0.08), (0.0, 0.0)):
         body = mix(ink, canvas.ground, share)
         x = -rng.uniform(0, 0.1) * unit
         roofs = [float(canvas.height)] * w
         canvas.ridges.append(roofs)
         while x < w:
             width = unit * rng.uniform(0.1, 0.17)
-            top = horizon - unit * (rng.uniform(-0.08, 0.2) + lift)
+            top = horizon - unit * (rng.uniform(-0.08, 0.14) + lift)
             canvas.box(x, top, x + width, canvas.height, body)
             for column in range(max(0, int(x)), min(w, int(x + width))):
                 roofs[column] = min(roofs[column], top)

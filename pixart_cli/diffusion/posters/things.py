@@ -48,7 +48,7 @@ def draw_bird(canvas: Canvas, spot: Point, width: float, ink: RGB) -> None:
     """A bird far off: two wings, `width` across."""
     x, y = spot
     canvas.place("bird", x, y, width / 2)
-    thick, half = width * 0.15, width / 2
+    thick, half = width * 0.18, width / 2
     for side in (-1, 1):
         wing = [
             (x + side * half * t, y - width * 0.3 * math.sin(math.pi * min(1.0, t * 0.92) ** 0.8))
@@ -101,16 +101,15 @@ def _cactus(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> 
 
 
 def _boat(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+    """One piece, its sails against the mast: a gap of a pixel or two is none after eightfold squeezing."""
     x, y = foot
     side = rng.choice((-1, 1))
     y += 0.14 * size
     hull = [(-0.46, -0.2), (0.46, -0.2), (0.32, 0.0), (-0.32, 0.0)]
     canvas.polygon([(x + a * size, y + b * size) for a, b in hull], ink)
-    canvas.box(x - 0.02 * size, y - 0.95 * size, x + 0.02 * size, y - 0.2 * size, ink)
-    sail = [(0.05, -0.93), (0.05, -0.27), (0.4, -0.27)]
-    canvas.polygon([(x + side * a * size, y + b * size) for a, b in sail], ink)
-    jib = [(-0.05, -0.78), (-0.05, -0.27), (-0.28, -0.27)]
-    canvas.polygon([(x + side * a * size, y + b * size) for a, b in jib], ink)
+    canvas.box(x - 0.045 * size, y - 0.97 * size, x + 0.045 * size, y - 0.2 * size, ink)
+    for sail in (((0.0, -0.95), (0.0, -0.34), (0.42, -0.34)), ((0.0, -0.78), (0.0, -0.34), (-0.32, -0.34))):
+        canvas.polygon([(x + side * a * size, y + b * size) for a, b in sail], ink)
 
 
 def draw_shape(canvas: Canvas, kind: str, centre: Point, radius: float, ink: RGB) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pixart_cli.diffusion.posters.canvas import Canvas
+from pixart_cli.diffusion.posters.seeing import pieces, to_lab
 from pixart_cli.diffusion.posters.things import (
     draw_bird,
     draw_cloud,
@@ -51,3 +52,12 @@ def test_clouds_and_birds_have_the_width_asked_for() -> None:
         marks(draw_bird, (150, 150), 100, INK),
     ):
         assert np.ptp(drawing[:, 1]) == pytest.approx(95, abs=20)
+
+
+@pytest.mark.parametrize("kind", ["tree", "house", "cactus", "boat"])
+def test_a_standing_thing_is_one_piece_at_the_size_networks_learn(kind: str) -> None:
+    """Parts a pixel or two from each other run together in a latent, and are another outline then."""
+    canvas = Canvas(3 * 192, 3 * 192, (250, 250, 250))
+    draw_standing(canvas, kind, (288, 400), 0.33 * 576, INK, Random(4))
+    inked = [p for p in pieces(to_lab(canvas.image.reduce(3)), least=0.001) if p.ink == "black"]
+    assert len(inked) == 1

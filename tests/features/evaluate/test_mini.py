@@ -23,12 +23,12 @@ def test_questions_are_a_function_of_number_and_seed(questions) -> None:
 
 def test_the_first_questions_are_these_for_as_long_as_the_definition_is() -> None:
     assert [question.prompt for question in Mini().questions(4, 1)] == [
-        "a square on a pink background",
-        "a square and a circle on a gray background",
-        "3 brown stars on a yellow background",
-        "a purple sun over orange hills under a yellow sky",
+        "a sun over brown hills under a pink sky",
+        "a circle and a star on a blue background",
+        "turquoise hills under a blue sky with three purple trees",
+        "a blue star on a pink background",
     ]
-    assert Mini().definition == "mini-1"
+    assert Mini().definition == "mini-2"
 
 
 def test_kinds_take_turns_and_every_question_is_held_out_and_new(questions) -> None:
