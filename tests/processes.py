@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import random
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 # Seconds after which a process is given up: a guard, well over what any of them needs on a busy machine.
 PATIENCE = 500
@@ -23,3 +26,16 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def abandoned(place: Path, *, folder: bool = False) -> Path:
+    """An unfinished file, or a folder, of a process that is gone."""
+    made = "mkdtemp(" if folder else "mkstemp("
+    code = (
+        "import tempfile; from pixart_cli.core.unfinished import prefix, SUFFIX\n"
+        f"made = tempfile.{made}prefix=prefix(), suffix=SUFFIX, dir={str(place)!r})\n"
+        "print(made if isinstance(made, str) else made[1])"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,8 @@ from pixart_cli.cli import finetune
 from pixart_cli.cli.evaluate import draw
 from pixart_cli.cli.options import door_of
 from pixart_cli.core.paths import state_dir
+
+_HELP: Final = ("-h", "--help")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("run")(finetune.finetune)
@@ -39,9 +41,9 @@ def named(words: Sequence[str]) -> list[str]:
     plain = list(words)
     if plain[:1] != ["train"] or len(plain) < 2:
         return plain
-    known = {command.name for command in app.registered_commands}
-    is_file = not plain[1].startswith("-") and plain[1] not in known
-    return ["train", "run", *plain[1:]] if is_file else plain
+    known = {str(command.name) for command in app.registered_commands}
+    is_run = plain[1] not in known.union(_HELP)
+    return ["train", "run", *plain[1:]] if is_run else plain
 
 
 @app.command("mini")

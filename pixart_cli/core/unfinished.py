@@ -1,4 +1,4 @@
-"""Files that are being written: whose they are, and what becomes of those whose writer was killed."""
+"""Files and folders being written: whose they are, and what becomes of those whose writer was killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ def _host() -> str:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what processes that were killed left unfinished in `folder`; gives how many files that were.
+    """Remove what processes that were killed left unfinished in `folder`; gives how many that were.
 
     Such a process is one of this machine that is gone. What others left is removed after a day. A folder that
     cannot be read or written is left as it is.
@@ -37,13 +38,16 @@ def sweep(folder: Path) -> int:
     removed = 0
     for path in abandoned(folder):
         with suppress(OSError):
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
             removed += 1
     return removed
 
 
 def abandoned(folder: Path) -> list[Path]:
-    """The files that :func:`sweep` would remove."""
+    """The files and folders that :func:`sweep` would remove."""
     found = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -54,7 +58,7 @@ def abandoned(folder: Path) -> list[Path]:
 
 
 def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
-    if not entry.is_file(follow_symlinks=False):
+    if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
         return False
     if host == _host():
         import psutil  # type: ignore[import-untyped]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,9 @@ FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 MOST_BYTES: Final = 256 << 20
 MOST_PIXELS: Final = 100_000_000
 # Pillow's decoders raise all of these for files that are damaged or malicious.
-_DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError)
+DAMAGED: Final = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, struct.error),
+)
 _KINDS: Final = "Name a PNG, JPEG, WebP or TIFF file."
 
 
@@ -125,7 +128,7 @@ def picture_of(data: bytes) -> Image:
         raise
     except UnidentifiedImageError:
         raise NotAPictureError("it is no picture of a kind that can be read") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise NotAPictureError(f"it is damaged ({type(error).__name__}: {str(error)[:80]})") from None
     finally:
         Image.MAX_IMAGE_PIXELS = kept

@@ -23,6 +23,9 @@ def test_the_built_in_model_is_trained_by_name(pixart):
     ("words", "meant"),
     [
         (["train", "a.toml", "--dry-run"], ["train", "run", "a.toml", "--dry-run"]),
+        (["train", "--dry-run", "a.toml"], ["train", "run", "--dry-run", "a.toml"]),
+        (["train", "a.toml", "--out", "mini"], ["train", "run", "a.toml", "--out", "mini"]),
+        (["train", "-h"], ["train", "-h"]),
         (["train", "mini"], ["train", "mini"]),
         (["train", "measure", "-m", "x"], ["train", "measure", "-m", "x"]),
         (["train", "recipes"], ["train", "recipes"]),

@@ -1,22 +1,10 @@
 """What a killed process leaves is removed by the next, and nothing else is."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from pixart_cli.core.unfinished import SUFFIX, prefix, sweep
-
-
-def abandoned(folder: Path) -> Path:
-    """A file of a process that is gone."""
-    code = (
-        "import tempfile; from pixart_cli.core.unfinished import prefix, SUFFIX\n"
-        f"print(tempfile.mkstemp(prefix=prefix(), suffix=SUFFIX, dir={str(folder)!r})[1])"
-    )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
+from tests.processes import abandoned
 
 
 def test_what_a_process_that_is_gone_left_is_removed(tmp_path: Path) -> None:
@@ -38,13 +26,20 @@ def test_what_is_being_written_or_somebody_elses_stays(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([mine, *others])
 
 
-def test_a_link_or_a_folder_of_that_name_is_left_alone(tmp_path: Path) -> None:
-    name = abandoned(tmp_path).name
-    (tmp_path / name).unlink()
-    (tmp_path / name).mkdir()
-    (tmp_path / f"{name}.part").symlink_to(tmp_path / name)
+def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    (abandoned(tmp_path, folder=True) / "half").write_bytes(b"")
+    assert sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_of_that_name_is_left_alone(tmp_path: Path) -> None:
+    path = abandoned(tmp_path)
+    path.unlink()
+    (tmp_path / "kept").mkdir()
+    path.symlink_to(tmp_path / "kept")
     assert sweep(tmp_path) == 0
     assert sweep(tmp_path / "nonsuch") == 0
+    assert path.is_symlink()
 
 
 def test_the_name_of_the_machine_is_not_told() -> None:

@@ -142,6 +142,12 @@ def png_of_size(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def png_with_half_an_exif_block():
+    data = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(data, "PNG", exif=b"Exif\x00\x00II*\x00\x08\x00\x00")
+    return data.getvalue()
+
+
 def cut_jpeg():
     data = io.BytesIO()
     Image.effect_noise((200, 200), 50).save(data, "JPEG")
@@ -159,8 +165,9 @@ def cut_jpeg():
         (png_of_size(10_001, 10_000), "10001x10000 pixels"),
         (png_of_size(100, 100), "damaged"),
         (cut_jpeg(), "damaged"),
+        (png_with_half_an_exif_block(), "damaged"),
     ],
-    ids=["empty", "text", "gif", "pdf", "bomb", "just too large", "rows missing", "cut"],
+    ids=["empty", "text", "gif", "pdf", "bomb", "just too large", "rows missing", "cut", "half exif"],
 )
 def test_what_is_no_picture_is_refused(data, said, tmp_path):
     before = Image.MAX_IMAGE_PIXELS

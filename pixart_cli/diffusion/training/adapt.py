@@ -43,7 +43,10 @@ def adapted(
     Raises:
         ValueError: when keys and values are compressed already, or the compression fits no block.
     """
-    config = dict(source.config) | resized(source.config, change)
+    # Where the configuration leaves it out, diffusers' class takes it from the size, which changes here.
+    kept = {"use_additional_conditions": source.use_additional_conditions}
+    config = dict(source.config) | kept | resized(source.config, change)
+    config.pop("_use_default_values", None)  # diffusers would take these keys' defaults, whatever is said
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with init_empty_weights(include_buffers=False):

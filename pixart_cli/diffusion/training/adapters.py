@@ -46,16 +46,22 @@ def add_lora(network: nn.Module, *, rank: int, alpha: float, targets: Sequence[s
     return config
 
 
-def write_lora(folder: Path, network: nn.Module, config: LoraConfig, record: Mapping[str, Any]) -> None:
-    """Write peft's two files into `folder`: what `gen --lora` takes, and other programs.
+def lora_of(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of the LoRA of `network`, by peft's names."""
+    from peft import get_peft_model_state_dict
+
+    found: dict[str, Tensor] = get_peft_model_state_dict(network)
+    return {_PREFIX + key: value for key, value in found.items()}
+
+
+def write_lora(
+    folder: Path, tensors: Mapping[str, Tensor], config: LoraConfig, record: Mapping[str, Any]
+) -> None:
+    """Write peft's two files of the LoRA `tensors` into `folder`, for `gen --lora` and other programs.
 
     Raises:
         OSError: what the disk says.
     """
-    from peft import get_peft_model_state_dict
-
-    found: dict[str, Tensor] = get_peft_model_state_dict(network)
-    tensors = {_PREFIX + key: value.detach().cpu() for key, value in found.items()}
     save_tensors(tensors, folder / PEFT, {"pixart": json.dumps(record)})
     values = {key: _plain(value) for key, value in config.to_dict().items()}
     values |= {"inference_mode": True, "base_model_name_or_path": record.get("model")}

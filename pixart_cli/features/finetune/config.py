@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from pixart_cli.features.finetune.table import FILE_KEYS, KEYS, RECIPE_KEYS, ROW
 
 CODE: Final = "config-invalid"
 _TYPED: Final = "command line"
+_RECIPE: Final = "recipe"
+_BUILT_IN: Final = "built-in"
 _DEEP: Final = ":deep"
 _NEEDED: Final = ("model", "data", "out")
 
@@ -91,6 +93,12 @@ class TrainConfig:
         return PixartError(code, f"{self.origins.get(key, key)}: {what}", hint)
 
     @property
+    def is_warmed_by_recipe(self) -> bool:
+        """Whether `warmup_steps` is what the recipe or nobody said, and follows the number of steps."""
+        origin = self.origins.get("warmup_steps", "")
+        return origin == _BUILT_IN or origin == f"{_RECIPE} {self.recipe}"
+
+    @property
     def compression(self) -> dict[str, Any] | None:
         """`kv_compression` as `KVCompression.of` reads it; no "layers" for the deep half. None for none."""
         if self.kv_compression == "off":
@@ -118,26 +126,20 @@ def read_config(file: Path | None, typed: Mapping[str, Any]) -> TrainConfig:
     given = {key: value for key, value in typed.items() if value is not None}
     in_file, typed_name = said.pop("recipe", ""), given.pop("recipe", "")
     named = typed_name or in_file
-    layers = [(f"recipe {named}", _recipe(named, None if typed_name else file))] if named else []
+    layers = [(f"{_RECIPE} {named}", _recipe(named, None if typed_name else file))] if named else []
     needs = layers[0][1].pop("needs", ()) if layers else ()
     values: dict[str, Any] = {row.key: row.default for row in ROWS}
-    origins = dict.fromkeys(values, "built-in")
+    origins = dict.fromkeys(values, _BUILT_IN)
     checked = {key: KEYS[key].check(value, source=_TYPED, code=CODE) for key, value in given.items()}
     for origin, layer in (*layers, (str(file), said), (_TYPED, checked)):
         for key, value in layer.items():
             values[key] = value
             origins[key] = place_of(file, key) if file is not None and origin == str(file) else origin
-    if origins["warmup_steps"] not in (_TYPED, *_lines(file, origins)):
-        # A recipe's warm-up is for its own number of steps.
-        values["warmup_steps"] = min(values["warmup_steps"], values["steps"] // 10)
     config = TrainConfig(recipe=named, **values, origins=MappingProxyType(origins))
+    if config.is_warmed_by_recipe:  # which is for its own number of steps
+        config = replace(config, warmup_steps=min(config.warmup_steps, config.steps // 10))
     _check(config, file, needs)
     return config
-
-
-def _lines(file: Path | None, origins: Mapping[str, str]) -> set[str]:
-    """The lines of `file` that said something."""
-    return {origin for origin in origins.values() if file is not None and origin.startswith(f"{file}:")}
 
 
 def _recipe(name: str, file: Path | None) -> dict[str, Any]:

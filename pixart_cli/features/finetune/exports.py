@@ -54,4 +54,4 @@ class Exports:
             if self._lora is None:
                 write_model(out, self._plan, trainer.transformer, record)
             else:
-                write_adapter(out, trainer.transformer, self._lora, record)
+                write_adapter(out, self._plan, trainer.transformer, self._lora, record)

@@ -12,23 +12,32 @@ from pixart_cli.features.finetune.plan import Lesson, TrainPlan
 from pixart_cli.features.finetune.table import FREE, KEYS
 
 # Facts that are no keys, and the key to blame for each.
-_BLAMED: Final = {"weights": "model", "pictures": "data", "batch": "batch_size"}
+_BLAMED: Final = {"weights": "model", "latents": "vae", "pictures": "data", "batch": "batch_size"}
 
 
-def facts_of(plan: TrainPlan, lessons: Iterable[Lesson], revision: str) -> dict[str, Any]:
-    """JSON data: the deciding keys, the weights that were begun with, the pictures, how many a step has."""
+def facts_of(plan: TrainPlan, lessons: Iterable[Lesson], vae: str) -> dict[str, Any]:
+    """JSON data: the deciding keys, the weights that were begun with, the pictures, how many a step has, and
+    the digest of the `vae` that made their latents.
+
+    A recipe's warm-up is none of them: it goes with the number of steps, which may grow.
+    """
     config = plan.config
     told = [
         (each.picture.name, each.picture.size_bytes, each.picture.caption, each.width, each.height)
         for each in lessons
     ]
     values = {key: value for key, value in config.to_dict().items() if key in KEYS and key not in FREE}
-    for key in ("model", "vae"):  # the revision says it better
+    for key in ("model", "vae"):  # revision and digest say it better
         values.pop(key)
+    if config.is_warmed_by_recipe:
+        values.pop("warmup_steps")
     if config.schedule != "constant":
         values["steps"] = config.steps
     pictures = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    return {**values, "weights": revision, "pictures": pictures, "batch": plan.team.whole}
+    return {
+        **values, "weights": plan.installed.revision, "latents": vae, "pictures": pictures,
+        "batch": plan.team.whole,
+    }  # fmt: skip
 
 
 def refuse_changed(plan: TrainPlan, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import MAX_PROMPT_BYTES
-from pixart_cli.diffusion.init_image import FORMATS, MOST_BYTES, MOST_PIXELS
+from pixart_cli.diffusion.init_image import DAMAGED, FORMATS, MOST_BYTES, MOST_PIXELS
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _TEXTS: Final = (".txt", ".caption")
@@ -116,7 +116,7 @@ class _Search:
 
     def _add(self, name: str, path: Path, place: tuple[int, int], caption: str | None, file: Any) -> None:
         words = " ".join((caption or self._caption).split())
-        if not words or "\ufffd" in words or len(words.encode()) > MAX_PROMPT_BYTES:
+        if not words or not _is_text(words):
             self._skip(name, "it has no caption" if not words else "its caption is no text, or too long")
             return
         try:
@@ -193,6 +193,14 @@ def _text(row: Mapping[str, Any], keys: Sequence[str]) -> str | None:
     return next((row[key] for key in keys if isinstance(row.get(key), str)), None)
 
 
+def _is_text(words: str) -> bool:
+    """Whether a caption is whole and not too long; half of a surrogate pair, which JSON can hold, is none."""
+    try:
+        return "\ufffd" not in words and len(words.encode()) <= MAX_PROMPT_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
 def _caption_in(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]) -> str | None:
     for suffix in (*_TEXTS, ".json"):
         file = tar.extractfile(members[suffix]) if suffix in members else None
@@ -219,7 +227,7 @@ def _size_of(file: Any) -> tuple[int, int]:
                 # Of a PNG without it in front, Pillow would decode all pixels to look behind them.
                 known = picture.format != "PNG" or "exif" in picture.info
                 turned = known and picture.getexif().get(_ORIENTATION) in _TURNED
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, OverflowError):
+    except DAMAGED:
         raise ValueError("it is no picture of a kind that can be read") from None
     finally:
         Image.MAX_IMAGE_PIXELS = kept

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.publish import try_folder
 from pixart_cli.features.finetune.config import TrainConfig
+
+_RESULT: Final = re.compile(r"(model|lora)(-[0-9]{8})?")
 
 
 def check_places(config: TrainConfig) -> None:
@@ -23,9 +27,17 @@ def check_places(config: TrainConfig) -> None:
         if folder and Path(folder).resolve() in (out, *out.parents):
             hint = f"Name a folder outside of {folder}."
             raise config.refuse("out", f"out lies in {key}: its pictures would be learned from", hint)
-    models = [_named(config, "model", step).resolve() for step in (None, *config.export_at)]
-    if Path(config.model).resolve() in (out, *models):
-        raise config.refuse("out", "out holds the model that is trained", "Name another folder.")
+    for key, what in (("model", "the model that is trained"), ("vae", "the VAE that is trained with")):
+        source = getattr(config, key)
+        if source and _would_be_replaced(Path(source).resolve(), out):
+            raise config.refuse("out", f"out holds {what}", "Name another folder.")
+
+
+def _would_be_replaced(source: Path, out: Path) -> bool:
+    """Whether `source` is `out`, or lies where a run there writes results, or removes earlier ones."""
+    if source == out or out not in source.parents:
+        return source == out
+    return _RESULT.fullmatch(source.relative_to(out).parts[0]) is not None
 
 
 def _writable(config: TrainConfig) -> Path:

@@ -83,7 +83,8 @@ class TrainPlan:
     def epochs(self) -> float:
         """How often every picture is seen."""
         own = sum(not lesson.of_class for lesson in self.lessons)
-        return self.config.steps * self.team.whole / max(1, own)
+        shown = own if own == len(self.lessons) else 2 * own  # as many of the class
+        return self.config.steps * self.team.whole / max(1, shown)
 
     @property
     def enlarged(self) -> int:
@@ -93,7 +94,9 @@ class TrainPlan:
     @property
     def precision(self) -> str:
         """The precision of forward and backward."""
-        return self.memory.dtype if self.config.precision == "auto" else self.config.precision
+        if self.config.precision != "auto":
+            return self.config.precision
+        return "bfloat16" if self.memory.dtype == "bfloat16" else "float32"  # float16 loses small gradients
 
     def shapes(self) -> dict[str, int]:
         """Pictures by "WIDTHxHEIGHT", the most frequent shape first."""

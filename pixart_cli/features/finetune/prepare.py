@@ -55,7 +55,7 @@ class Cache:
         parts = {**plan.installed.parts, "vae": plan.vae}
         self.installed: Installed = dataclasses.replace(plan.installed, parts=parts)
         folder = Path(plan.config.cache or Path(plan.config.out) / "cache")
-        vae = digests([plan.vae / "config.json", *weight_files(plan.vae)])[-1]
+        self.vae_digest = vae = digests([plan.vae / "config.json", *weight_files(plan.vae)])[-1]
         kind = plan.memory.device.partition(":")[0]
         self.latents: LatentsCache = LatentsCache(
             DiskCache(folder / "latents", None, _SUFFIX), f"{vae} {kind}"

@@ -32,16 +32,19 @@ def relief(plan: TrainPlan) -> str:
             f"Set gradient_checkpointing = true{_line(plan, 'gradient_checkpointing')}: slower, same result."
         )
     if config.batch_size > 1:
-        half = config.batch_size // 2
-        more = config.accumulate * 2
+        # As many pictures a step as before, or the run could not go on.
+        less = next(each for each in range(config.batch_size // 2, 0, -1) if config.batch_size % each == 0)
+        more = config.accumulate * config.batch_size // less
         where = _line(plan, "batch_size")
-        return f"Lower batch_size from {config.batch_size} to {half}{where}, with accumulate = {more}."
+        return f"Lower batch_size from {config.batch_size} to {less}{where}, with accumulate = {more}."
     if plan.precision == "float32":
         return f'Set precision = "bfloat16"{_line(plan, "precision")}.'
     if config.optimizer == "adamw" and config.method == "full":
         return f'Set optimizer = "came"{_line(plan, "optimizer")}: its moments take half the memory.'
     if config.ema:
         return f"Set ema = 0{_line(plan, 'ema')}."
+    if config.method == "lora":
+        return f"Lower lora_rank{_line(plan, 'lora_rank')}, or train on a smaller model."
     return 'Set method = "lora", or a smaller image_size.'
 
 

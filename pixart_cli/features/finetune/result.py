@@ -18,6 +18,7 @@ from pixart_cli.features.finetune.plan import TrainPlan
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from torch import Tensor
 
     from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
 
@@ -60,7 +61,7 @@ def write_model(
     from pixart_cli.diffusion.conversion import WEIGHTS
     from pixart_cli.diffusion.tensor_file import save_tensors
 
-    tensors = _cast(plan, network)
+    tensors = _cast(plan, network.state_dict(), _dtype(plan))
     config = json.loads(network.to_json_string())
     if network.kv_compression is None:  # then it is diffusers' own class, which other programs load
         config["_class_name"] = "PixArtTransformer2DModel"
@@ -81,30 +82,41 @@ def write_model(
 
 
 def write_adapter(
-    out: Path, network: PixArtSigmaTransformer2DModel, lora: LoraConfig, record: Mapping[str, Any]
+    out: Path,
+    plan: TrainPlan,
+    network: PixArtSigmaTransformer2DModel,
+    lora: LoraConfig,
+    record: Mapping[str, Any],
 ) -> None:
-    """Make the folder `out` with peft's files, whole or not at all. Raises PixartError "disk"."""
-    from pixart_cli.diffusion.training.adapters import write_lora
+    """Make the folder `out` with peft's files, whole or not at all; "same" is float32, as it was learned.
+
+    Raises:
+        PixartError: "disk", or "config-invalid" when `export_dtype` is too small.
+    """
+    from pixart_cli.diffusion.training.adapters import lora_of, write_lora
+
+    said = plan.config.export_dtype
+    tensors = _cast(plan, lora_of(network), "float32" if said == "same" else said)
 
     def fill(folder: Path) -> None:
-        write_lora(folder, network, lora, record)
+        write_lora(folder, tensors, lora, record)
         _write_json(folder / RECORD, record)
 
     publish_folder(out, fill, marker=RECORD, force=True)
 
 
-def _cast(plan: TrainPlan, network: PixArtSigmaTransformer2DModel) -> dict[str, Any]:
+def _cast(plan: TrainPlan, tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     import torch
 
     from pixart_cli.diffusion.finite import is_finite
 
-    wanted: torch.dtype = getattr(torch, _dtype(plan))
-    tensors = {key: value.detach().to("cpu", wanted) for key, value in network.state_dict().items()}
-    for key, value in tensors.items():
+    wanted: torch.dtype = getattr(torch, dtype)
+    cast = {key: value.detach().to("cpu", wanted) for key, value in tensors.items()}
+    for key, value in cast.items():
         if not is_finite(value):
-            what = f"{key} holds numbers that are too large for {_dtype(plan)}"
+            what = f"{key} holds numbers that are too large for {dtype}"
             raise plan.config.refuse("export_dtype", what, 'Set export_dtype = "bfloat16" or "float32".')
-    return tensors
+    return cast
 
 
 def _dtype(plan: TrainPlan) -> str:

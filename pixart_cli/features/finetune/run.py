@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.publish import publish
-from pixart_cli.features.finetune.build import CHECKPOINTS, MARKER, build_network, build_trainer
-from pixart_cli.features.finetune.exports import Exports, refuse_results, results_in
+from pixart_cli.features.finetune.build import build_network, build_trainer
+from pixart_cli.features.finetune.exports import Exports, refuse_results
 from pixart_cli.features.finetune.facts import facts_of
-from pixart_cli.features.finetune.metrics import FILE, Metrics, can_plot, draw_plots
+from pixart_cli.features.finetune.folder import SKIPPED, alone_in, start_over
+from pixart_cli.features.finetune.metrics import Metrics, can_plot, draw_plots
 from pixart_cli.features.finetune.pictures import Skipped
 from pixart_cli.features.finetune.places import result_path
 from pixart_cli.features.finetune.plan import Lesson, TrainPlan
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
     from pixart_cli.diffusion.training.trainer import Figures, Trainer
 
-SKIPPED: Final = "skipped.jsonl"
-LOCK: Final = ".pixart-train.lock"
 _SHOWN: Final = 12
+# One process encodes and draws while the others wait, for hours where there is much; of one that dies
+# torchrun ends the others.
+_PATIENCE: Final = timedelta(days=7)
 Hold = Callable[[], AbstractContextManager[Callable[[], bool]]]
 
 
@@ -53,26 +55,6 @@ def never() -> AbstractContextManager[Callable[[], bool]]:
     return nullcontext(lambda: False)
 
 
-def start_over(plan: TrainPlan) -> None:
-    """Remove what an earlier run left in the folder of this one, and nothing else: checkpoints, metrics,
-    samples, results.
-
-    Raises:
-        PixartError: "disk".
-    """
-    folder = Path(plan.config.out)
-    own = [folder / FILE, folder / SKIPPED, *(folder / SAMPLES).glob("step-*.png")]
-    made = [path for path in (folder / CHECKPOINTS).glob("step-*") if (path / MARKER).is_file()]
-    try:
-        for path in own:
-            path.unlink(missing_ok=True)
-        for path in (*made, *results_in(plan)):
-            shutil.rmtree(path)
-    except OSError as error:
-        what = f"cannot remove {error.filename}: {error.strerror or error}"
-        raise PixartError("disk", what, "Choose another folder with out.") from error
-
-
 def train(plan: TrainPlan, *, anew: bool = False, hold: Hold = never, on_event: OnEvent) -> Trained:
     """Run `plan`, from its last checkpoint if there is one, to its result.
 
@@ -87,7 +69,7 @@ def train(plan: TrainPlan, *, anew: bool = False, hold: Hold = never, on_event: 
             something else stands in the result's place, or another pixart trains there.
     """
     refuse_results(plan)
-    with _alone_in(plan):
+    with alone_in(plan):
         if anew and plan.here.leads:
             start_over(plan)
         with _accelerated(plan) as accelerator, memory_named(plan):
@@ -95,35 +77,11 @@ def train(plan: TrainPlan, *, anew: bool = False, hold: Hold = never, on_event: 
 
 
 @contextmanager
-def _alone_in(plan: TrainPlan) -> Iterator[None]:
-    """Within, no other pixart trains in the folder of `plan`; the first of several processes sees to it."""
-    from filelock import FileLock, Timeout
-
-    if not plan.here.leads:
-        yield
-        return
-    folder = Path(plan.config.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout:
-        hint = "Wait for it, or choose another out."
-        raise PixartError("output-invalid", f"another pixart trains in {folder}", hint) from None
-    except OSError as error:
-        what = f"cannot write {folder}: {error.strerror or error}"
-        raise PixartError("disk", what, "Choose another folder with out.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _accelerated(plan: TrainPlan) -> Iterator[Accelerator]:
     """accelerate as the plan wants it; its state, which is global, is this run's alone."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
 
     if plan.memory.device.startswith("cuda"):
         import torch
@@ -136,6 +94,7 @@ def _accelerated(plan: TrainPlan) -> Iterator[Accelerator]:
         gradient_accumulation_steps=plan.config.accumulate,
         log_with=loggers,
         project_dir=plan.config.out,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     try:
         yield accelerator
@@ -169,7 +128,9 @@ class _Training:
             self._warnings.append(f"{plan.spec.name} has no words for: {shown}")
         revision = self._cache.installed.revision
         network, lora = build_network(plan)
-        trainer = build_trainer(plan, network, facts_of(plan, lessons, revision), self._accelerator)
+        trainer = build_trainer(
+            plan, network, facts_of(plan, lessons, self._cache.vae_digest), self._accelerator
+        )
         exports, resumed = Exports(plan, lora, revision), trainer.step
         self._export_due(exports, trainer)
         if not trainer.finished:
@@ -219,7 +180,7 @@ class _Training:
         if config.tensorboard:
             self._accelerator.init_trackers("tensorboard")
         if config.sample_every and trainer.step == 0:
-            self._previews.draw(trainer)
+            self._draw_samples(trainer)
         with self._hold() as stopping:
             parts = self._samples(lessons)
             for figures in trainer.train(parts, stopping):
@@ -229,13 +190,25 @@ class _Training:
                     metrics.add(_row(figures))
                 self._export_due(exports, trainer)
                 if config.sample_every and (figures.step % config.sample_every == 0 or trainer.finished):
-                    self._previews.draw(trainer)
+                    self._draw_samples(trainer)
             if not trainer.finished:
                 text = "the same command goes on from here"
                 told = TrainEvent(stage="saved", done=trainer.step, total=config.steps, text=text)
                 self._on_event(told)
         if config.tensorboard:
             self._accelerator.end_training()
+
+    def _draw_samples(self, trainer: Trainer) -> None:
+        """Draw the samples; where that fails, what was learned is saved first."""
+        line = self._plan.config.origins.get("sample_every", "")
+        hint = f"Set sample_every = 0{f' ({line})' if ':' in line else ''}: drawing needs memory of its own."
+        try:
+            with memory_named(self._plan, hint):
+                self._previews.draw(trainer)
+        except PixartError:
+            if trainer.step:
+                trainer.save()
+            raise
 
     def _samples(self, lessons: list[Lesson]) -> Callable[[int, int], Any]:
         from pixart_cli.diffusion.training.batches import BatchPlan

@@ -42,6 +42,24 @@ def test_interpolated_positions_span_the_range_that_was_trained(weak) -> None:
     assert torch.allclose(coarse, small, atol=1e-5)
 
 
+def test_the_conditions_of_a_network_stay_what_they_are_at_another_size(weak) -> None:
+    """A configuration that says nothing of them means: those of a network for 1024 pixels, and no others."""
+    config = {key: value for key, value in weak.config.items() if key != "use_additional_conditions"}
+    small = type(weak).from_config(config)
+    assert not small.use_additional_conditions
+    assert not adapted(small, Adaptation(image_size=1024)).use_additional_conditions
+
+
+def test_positions_are_interpolated_where_the_configuration_says_nothing_of_them(weak) -> None:
+    left_out = ("interpolation_scale", "sample_size")
+    config = {key: value for key, value in weak.config.items() if key not in left_out}
+    source = type(weak).from_config(config)
+    assert source.config.sample_size == 128
+    large = adapted(source, Adaptation(image_size=2048))
+    assert (large.config.sample_size, large.config.interpolation_scale) == (256, 4.0)
+    assert large.pos_embed.interpolation_scale == 4.0
+
+
 def test_without_interpolation_positions_go_on_beyond_it(weak) -> None:
     large = adapted(weak, Adaptation(image_size=512, interpolate=False))
     assert (large.config.sample_size, large.config.interpolation_scale) == (64, 0.5)

@@ -10,7 +10,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion.header import read_header
 from pixart_cli.diffusion.lora_file import find_lora
 from pixart_cli.diffusion.lora_merge import fit, merged
-from pixart_cli.diffusion.training.adapters import add_lora, write_lora
+from pixart_cli.diffusion.training.adapters import add_lora, lora_of, write_lora
 
 TARGETS = ("to_q", "to_out.0", "ff.net.0.proj", "proj")
 
@@ -52,7 +52,7 @@ def test_merged_by_gen_it_is_the_network_that_was_trained(network, weak, tmp_pat
         for name, weight in network.named_parameters():
             if "lora_B" in name:
                 weight.normal_(std=0.05, generator=torch.Generator().manual_seed(1))
-    write_lora(tmp_path, network, config, {"model": "toy"})
+    write_lora(tmp_path, lora_of(network), config, {"model": "toy"})
     weak.save_pretrained(tmp_path / "transformer")
     lora = find_lora(str(tmp_path))
     change = fit(lora, read_header(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"))
@@ -67,7 +67,8 @@ def test_merged_by_gen_it_is_the_network_that_was_trained(network, weak, tmp_pat
 def test_the_configuration_is_peft_s_own(network, tmp_path) -> None:
     from peft import LoraConfig
 
-    write_lora(tmp_path, network, add_lora(network, rank=2, alpha=6, targets=TARGETS, seed=0), {"model": "m"})
+    config = add_lora(network, rank=2, alpha=6, targets=TARGETS, seed=0)
+    write_lora(tmp_path, lora_of(network), config, {"model": "m"})
     read = LoraConfig.from_pretrained(str(tmp_path))
     assert (read.r, read.lora_alpha, set(read.target_modules)) == (2, 6, set(TARGETS))
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "m"
@@ -83,7 +84,7 @@ def test_peft_itself_loads_it(network, weak, tmp_path) -> None:
         for name, weight in network.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.02)
-    write_lora(tmp_path, network, config, {"model": "m"})
+    write_lora(tmp_path, lora_of(network), config, {"model": "m"})
     other = PeftModel.from_pretrained(adapted(weak, Adaptation()), str(tmp_path))
     assert torch.allclose(shown(other.base_model.model), shown(network), atol=1e-6)
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from pixart_cli.diffusion.weights import locate
+from pixart_cli.features.finetune.folder import start_over
 from pixart_cli.features.finetune.plan import plan_training
-from pixart_cli.features.finetune.run import start_over, train
+from pixart_cli.features.finetune.run import train
 from tests.features.finetune.conftest import refused
 from tests.features.finetune.test_run import quietly, stop_after, weights
 
@@ -51,6 +52,12 @@ def test_a_run_may_grow_and_export_further_steps(configure, tmp_path) -> None:
     assert done.resumed == 1
     assert weights(first)  # as the checkpoint there has it
     assert steps_of(tmp_path / "run" / "model-00000002") == 2
+
+
+def test_a_lora_has_the_precision_that_was_asked_for(configure) -> None:
+    done = quietly(configure(method="lora", lora_rank=2, steps=1, export_dtype="float16"))
+    tensors = load_file(done.path / "adapter_model.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float16}
 
 
 def test_a_lora_is_exported_so_too_and_goes_with_its_run(configure, tmp_path) -> None:

@@ -7,9 +7,9 @@ from pixart_cli.features.finetune.plan import plan_training
 from tests.features.finetune.conftest import refused
 
 
-def facts(config, revision: str = "sha256:a") -> dict[str, object]:
+def facts(config, vae: str = "a") -> dict[str, object]:
     plan = plan_training(config)
-    return facts_of(plan, plan.lessons, revision)
+    return facts_of(plan, plan.lessons, vae)
 
 
 def test_what_does_not_decide_the_weights_may_change(configure, tmp_path) -> None:
@@ -38,8 +38,19 @@ def test_what_does_is_named(configure, changes, key) -> None:
 
 def test_other_weights_are_the_models_line(configure) -> None:
     config = configure()
-    error = refused(lambda: refuse_changed(plan_training(config), facts(config), facts(config, "sha256:b")))
+    before = facts(config) | {"weights": "sha256:b"}
+    error = refused(lambda: refuse_changed(plan_training(config), before, facts(config)))
     assert "train.toml:1: model is not what it was" in error.message
+
+
+def test_other_latents_are_the_vae_s_line(configure) -> None:
+    config = configure()
+    error = refused(lambda: refuse_changed(plan_training(config), facts(config), facts(config, "b")))
+    assert "vae is not what it was" in error.message
+
+
+def test_a_warm_up_that_was_said_decides(configure) -> None:
+    assert facts(configure(warmup_steps=1)) != facts(configure())
 
 
 def test_a_falling_rate_depends_on_the_number_of_steps(configure) -> None:

@@ -78,3 +78,18 @@ def test_other_files_are_nobody_s_business(tmp_path, name: str) -> None:
     (tmp_path / name).write_bytes(png(9, 9))
     found = find_pictures(tmp_path, caption="x")
     assert (found.pictures, found.skipped) == ((), ())
+
+
+def test_half_a_surrogate_pair_is_no_caption(tmp_path) -> None:
+    (tmp_path / "fox.png").write_bytes(png(9, 9))
+    (tmp_path / "a.jsonl").write_text('{"file_name": "fox.png", "text": "a fox \\ud83d"}\n')
+    (skipped,) = find_pictures(tmp_path).skipped
+    assert (skipped.name, "no text" in skipped.why) == ("fox.png", True)
+
+
+def test_a_cut_off_exif_block_is_told_of_its_picture(tmp_path) -> None:
+    picture = Image.new("RGB", (9, 9))
+    for suffix in ("png", "webp"):
+        picture.save(tmp_path / f"{suffix}.{suffix}", exif=b"Exif\x00\x00II*\x00\x08\x00\x00")
+    found = find_pictures(tmp_path, caption="a fox")
+    assert {each.name for each in found.skipped} == {"png.png", "webp.webp"}

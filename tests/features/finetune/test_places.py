@@ -37,9 +37,17 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(configure) -> N
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("name", ["model", "model-00000002"])
+@pytest.mark.parametrize("export_at", [[2], []])  # an earlier run's results are removed by --force
 def test_a_model_is_not_trained_into_its_own_place(
-    configure, tmp_path, toy_folder, name: str, method: str
+    configure, tmp_path, toy_folder, name: str, method: str, export_at: list[int]
 ) -> None:
     shutil.copytree(toy_folder, tmp_path / "run" / name)
-    config = configure(model=str(tmp_path / "run" / name), method=method, export_at=[2])
+    config = configure(model=str(tmp_path / "run" / name), method=method, export_at=export_at)
     assert "out holds the model" in refused(lambda: check_places(config)).message
+    other = configure(vae=str(tmp_path / "run" / name / "vae"), method="full")
+    assert "out holds the VAE" in refused(lambda: check_places(other)).message
+
+
+def test_a_model_beside_the_results_may_be_trained(configure, tmp_path, toy_folder) -> None:
+    shutil.copytree(toy_folder, tmp_path / "run" / "models" / "mine")
+    check_places(configure(model=str(tmp_path / "run" / "models" / "mine")))

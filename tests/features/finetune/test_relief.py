@@ -41,4 +41,11 @@ def test_settings_are_lowered_in_the_order_of_what_they_cost(configure) -> None:
     assert 'precision = "bfloat16"' in hint(batch_size=1)
     assert 'optimizer = "came"' in hint(batch_size=1, precision="bfloat16")
     assert "ema = 0" in hint(batch_size=1, precision="bfloat16", optimizer="came", ema=0.9)
+    assert "batch_size from 3 to 1" in hint(batch_size=3)
+    assert "accumulate = 3" in hint(batch_size=3)
     assert 'method = "lora"' in hint(batch_size=1, precision="bfloat16", optimizer="came")
+
+
+def test_a_lora_is_not_told_to_become_one(configure) -> None:
+    config = configure(method="lora", gradient_checkpointing=True, batch_size=1, precision="bfloat16")
+    assert "lora_rank" in relief(plan_training(config))

@@ -6,17 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixart_cli.core.errors import PixartError
-from pixart_cli.features.finetune import run as module
 from pixart_cli.features.finetune.metrics import read_metrics
 from pixart_cli.features.finetune.plan import plan_training
-from pixart_cli.features.finetune.run import start_over, train
+from pixart_cli.features.finetune.run import train
 from tests.features.finetune.conftest import png, refused
 from tests.processes import PATIENCE, free_port
 from tests.toy_model import toy_vae
@@ -105,16 +104,6 @@ def test_a_run_goes_on_only_as_it_began(configure, tmp_path) -> None:
     assert quietly(configure(learning_rate=1e-4), anew=True).resumed == 0
 
 
-def test_two_runs_do_not_share_a_folder(configure, tmp_path) -> None:
-    from filelock import FileLock
-
-    plan = plan_training(configure())
-    (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / module.LOCK):
-        error = refused(lambda: train(plan, anew=True, on_event=lambda event: None))
-    assert (error.code, "another pixart trains in" in error.message) == ("output-invalid", True)
-
-
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(configure, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     error = refused(lambda: quietly(configure(out=str(tmp_path / "file" / "run"))))
@@ -181,28 +170,46 @@ def test_data_that_cannot_be_decoded_at_all_stops_the_run(configure, tmp_path) -
     assert error.message.startswith(str(tmp_path / "train.toml:2"))
 
 
-def test_what_is_not_ours_is_neither_replaced_nor_removed(configure, tmp_path) -> None:
-    theirs = tmp_path / "run" / "model" / "model_index.json"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_text("{}")
-    for name in ("checkpoints/mine/a.txt", "samples/holiday.png"):
-        (tmp_path / "run" / name).parent.mkdir(parents=True)
-        (tmp_path / "run" / name).write_text("")
-    before = sorted((tmp_path / "run").rglob("*"))
-    assert refused(lambda: quietly(configure())).code == "output-invalid"
-    start_over(plan_training(configure()))
-    assert sorted((tmp_path / "run").rglob("*")) == before
+def test_a_run_does_not_go_on_under_another_vae(configure, tmp_path) -> None:
+    """The revision of a model from a hub says its commits, which another VAE does not change."""
+
+    def plan(config):
+        plan = plan_training(config)
+        return replace(plan, installed=replace(plan.installed, commits=("0123abcd",)))
+
+    torch.manual_seed(6)
+    toy_vae(scaling_factor=0.13).save_pretrained(tmp_path / "vae")
+    train(plan(configure(steps=1)), on_event=lambda event: None)
+    changed = plan(configure(vae=str(tmp_path / "vae")))
+    error = refused(lambda: train(changed, on_event=lambda event: None))
+    assert "train.toml:10: vae is not what it was" in error.message
 
 
-def test_a_run_s_beginning_is_not_removed_where_it_cannot_be(configure, monkeypatch) -> None:
-    quietly(configure(steps=1))
+def test_a_recipe_s_warm_up_may_grow_with_the_steps(configure) -> None:
+    values = {"recipe": "kv-compress", "steps": 10, "save_every": 10, "ema": 0.0}
+    assert quietly(configure(**values)).steps == 10
+    longer = quietly(configure(**values | {"steps": 20}))
+    assert (longer.resumed, longer.steps) == (10, 20)
 
-    def no(path: Path) -> None:
-        raise OSError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(module.shutil, "rmtree", no)
-    with pytest.raises(PixartError, match="cannot remove"):
-        start_over(plan_training(configure(steps=1)))
+def test_what_was_learned_is_saved_where_a_sample_cannot_be_drawn(configure, monkeypatch) -> None:
+    from pixart_cli.features.finetune.previews import Previews
+
+    drawn = Previews.draw
+
+    def draw(self, trainer) -> None:
+        if trainer.step:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        drawn(self, trainer)
+
+    monkeypatch.setattr(Previews, "draw", draw)
+    values = {"steps": 5, "sample_every": 2, "sample_prompts": ["a red sun"]}
+    error = refused(lambda: quietly(configure(**values)))
+    assert (error.code, "sample_every = 0" in error.hint, "train.toml:10" in error.hint) == (
+        "out-of-memory", True, True,
+    )  # fmt: skip
+    monkeypatch.undo()
+    assert quietly(configure(**values | {"sample_every": 0})).resumed == 2
 
 
 def test_two_processes_equal_one(configure, tmp_path) -> None:
