@@ -13,6 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 SUFFIX: Final = ".part"
 _UNFINISHED: Final = re.compile(r"\.pixart-(?P<pid>[0-9]{1,10})-(?P<host>[0-9a-f]{8})-.*\.part")
 _ABANDONED_SECONDS: Final = 24 * 3600
@@ -29,11 +34,52 @@ def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
+def hold(path: Path) -> int | None:
+    """Hold `path`, a file or folder that this process writes, for as long as the descriptor given is open.
+
+    Processes in another container, whose numbers mean nothing here, see by that that it is being written.
+    None where the system or the disk knows no such thing.
+    """
+    if fcntl is None:
+        return None
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        return descriptor
+    return None
+
+
+def let_go(descriptor: int | None) -> None:
+    """End what :func:`hold` began."""
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds `path`."""
+    if fcntl is None:
+        return False
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def sweep(folder: Path) -> int:
     """Remove what processes that were killed left unfinished in `folder`; gives how many that were.
 
-    Such a process is one of this machine that is gone. What others left is removed after a day. A folder that
-    cannot be read or written is left as it is.
+    Such a process is one of this machine that is gone, or had this one's number, as the first process of a
+    container that was started again, and holds what it wrote no more. What others left is removed after a
+    day. A folder that cannot be read or written is left as it is.
     """
     removed = 0
     for path in abandoned(folder):
@@ -63,5 +109,6 @@ def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
     if host == _host():
         import psutil  # type: ignore[import-untyped]
 
-        return not bool(psutil.pid_exists(pid))
+        gone = pid == os.getpid() or not psutil.pid_exists(pid)
+        return bool(gone) and not is_held(Path(entry.path))
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS

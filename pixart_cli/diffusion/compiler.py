@@ -7,14 +7,15 @@ for one process and one shape: the first picture waits for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 Run = Callable[..., Tensor]
+_SHAPES: Final = 128  # as many as a batch has sizes, kinds of guidance and blocks
 
 
 class Compiled:
@@ -34,7 +35,8 @@ class Compiled:
         if self.failure:
             return self._plain(*args)
         try:
-            return self._compiled(*args)
+            with _many_shapes():
+                return self._compiled(*args)
         except _failures() as error:
             self.failure = _briefly(error)
             return self._plain(*args)
@@ -59,12 +61,29 @@ def compiled(run: Run) -> Compiled:
     return Compiled(run)
 
 
+def _many_shapes() -> AbstractContextManager[object]:
+    """Within, torch compiles for as many shapes as a batch may have, and says so when it stops.
+
+    After eight it would run everything as it is, without a word.
+    """
+    from torch._dynamo import config
+
+    if not hasattr(config, "fail_on_recompile_limit_hit"):  # before torch 2.6
+        return nullcontext()
+    many: AbstractContextManager[object] = config.patch(
+        recompile_limit=_SHAPES, fail_on_recompile_limit_hit=True
+    )
+    return many
+
+
 @cache
 def _failures() -> tuple[type[Exception], ...]:
     """What the compiler raises for itself, as where there is no C++ compiler; not what its result does."""
-    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo import exc
 
-    found: list[type[Exception]] = [TorchDynamoException]
+    found: list[type[Exception]] = [exc.TorchDynamoException]
+    if limit := getattr(exc, "FailOnRecompileLimitHit", None):
+        found.append(limit)
     try:
         from torch._inductor.exc import InductorError
     except ImportError:  # before torch 2.7

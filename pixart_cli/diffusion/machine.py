@@ -90,7 +90,7 @@ def _cuda() -> tuple[Accelerator, ...]:
     found = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        free, total = torch.cuda.mem_get_info(index)
+        free, total = _memory_of(index, properties.total_memory)
         bf16 = properties.major >= 8
         # 4096 half-precision operations a cycle and multiprocessor at 1.4 GHz, of which a third is sustained.
         flops = properties.multi_processor_count * 2048 * (2 if properties.major >= 9 else 1) * 1.4e9 / 3
@@ -101,6 +101,17 @@ def _cuda() -> tuple[Accelerator, ...]:
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def _memory_of(index: int, total: int) -> tuple[int, int]:
+    """Free and total bytes of a GPU; one too full to be asked has none free, and stands in no other's way."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError:
+        return 0, total
+    return free, total
 
 
 def _mps() -> tuple[Accelerator, ...]:

@@ -14,12 +14,17 @@ from pixart_cli.diffusion.device import MemoryPlan
 
 # torch's processor allocator raises a plain RuntimeError; MPS, cuBLAS and pinned memory do too, and
 # oneDNN says no more than this when it can have no memory for the code or the scratch of a convolution.
+# cuDNN's engines hide that each of them ran out, and cuBLAS that it had none to begin with.
 _SIGNS: Final = (
     "DefaultCPUAllocator: can't allocate memory",
     "not enough memory",
     "MPS backend out of memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+    "Triton Error [CUDA]: out of memory",
     "could not create a primitive",
 )
 

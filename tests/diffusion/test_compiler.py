@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from pixart_cli.diffusion import forward, renderer
+from pixart_cli.diffusion import compiler, forward, renderer
 from pixart_cli.diffusion.compiler import Compiled, compiling
 from pixart_cli.diffusion.forward import Forward, run_block
 from pixart_cli.diffusion.renderer import NetworkRenderer
@@ -66,6 +66,23 @@ def test_what_fails_to_compile_runs_as_it_is(monkeypatch):
     transformer = toy_transformer().eval()
     assert torch.equal(predict(transformer, on=True), predict(transformer, on=False))
     assert compiled.failure == "RuntimeError: no C++ compiler here"
+
+
+def test_a_batch_of_many_sizes_is_compiled_to_the_last(counter):
+    compiled = Compiled(lambda tensor: tensor * 2 + len(tensor), backend=counter)
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+        for size in range(2, 22):  # torch's own limit is eight
+            compiled(torch.ones(size))
+    assert (counter.frame_count, compiled.failure) == (20, "")
+
+
+def test_shapes_beyond_all_bounds_run_as_they_are_and_it_is_said(counter, monkeypatch):
+    monkeypatch.setattr(compiler, "_SHAPES", 3)
+    compiled = Compiled(lambda tensor: tensor * 2 + len(tensor), backend=counter)
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+        found = [float(compiled(torch.ones(size)).sum()) for size in range(2, 8)]
+    assert found == [size * (2.0 + size) for size in range(2, 8)]
+    assert "recompile limit" in compiled.failure
 
 
 def test_an_error_of_the_computation_is_no_failure_of_the_compiler():

@@ -28,8 +28,8 @@ def test_a_container_limit_bounds_memory(monkeypatch, tmp_path):
 
 def test_every_gpu_is_seen_with_its_free_memory(monkeypatch):
     cards = [
-        types.SimpleNamespace(name="NVIDIA H100", major=9, multi_processor_count=132),
-        types.SimpleNamespace(name="Tesla T4", major=7, multi_processor_count=40),
+        types.SimpleNamespace(name="NVIDIA H100", major=9, multi_processor_count=132, total_memory=20),
+        types.SimpleNamespace(name="Tesla T4", major=7, multi_processor_count=40, total_memory=21),
     ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -39,6 +39,20 @@ def test_every_gpu_is_seen_with_its_free_memory(monkeypatch):
     assert (first.device, first.free_bytes, first.total_bytes, first.bf16) == ("cuda:0", 10, 20, True)
     assert (second.device, second.name, second.bf16) == ("cuda:1", "Tesla T4", False)
     assert first.flops > second.flops
+
+
+def test_a_gpu_that_others_have_filled_is_no_matter_of_the_rest(monkeypatch):
+    def asked(index):
+        if index:
+            raise RuntimeError("CUDA error: out of memory")
+        return 10, 20
+
+    card = types.SimpleNamespace(name="NVIDIA H100", major=9, multi_processor_count=132, total_memory=20)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _index: card)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", asked)
+    assert [each.free_bytes for each in probe().accelerators[:2]] == [10, 0]
 
 
 def test_apple_is_one_device():

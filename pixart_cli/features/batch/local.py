@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from traceback import clear_frames
 from typing import Final
 
 from pixart_cli.core.errors import PixartError
@@ -111,6 +112,7 @@ class LocalEngine:
             requests = [task.request for task in tasks]
             yield from self._renderer_for(tasks).render(requests, on_progress=watch)
         except Exception as failure:  # noqa: BLE001 -- whatever one picture does, the others are drawn
+            clear_frames(failure.__traceback__)  # which hold the networks
             yield as_error(failure)
 
     def _isolate(self, tasks: list[Task], writers: Writers) -> Iterator[Outcome]:
@@ -202,8 +204,8 @@ def _take(tasks: Iterator[Task]) -> tuple[list[Task], PixartError | None]:
 
 
 def _key(task: Task, plan: MemoryPlan) -> tuple[object, ...]:
-    """What the renderer depends on: the model, and how it is held in memory."""
-    return task.request.model, plan.device, plan.dtype, plan.offload, plan.encoder
+    """What the renderer depends on: the model, how it is held in memory, and how much it draws at once."""
+    return task.request.model, plan.device, plan.dtype, plan.offload, plan.encoder, plan.together
 
 
 def _brought(task: Task, error: PixartError) -> bool:

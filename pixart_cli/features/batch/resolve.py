@@ -13,6 +13,7 @@ from typing import Any, Final
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.privacy import public_request
+from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import (
     NO_INPUTS,
     Inputs,
@@ -70,6 +71,7 @@ class Resolver:
         naming, self.store = self._naming(self.settings.values["output"])
         self.naming = _check_naming(naming)
         self._installed = installed_models()
+        self._models: dict[str, str] = {}  # by the name that pictures record
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
         if _names_files(self.settings):
             gather(self.settings)
@@ -144,8 +146,18 @@ class Resolver:
             _check_known_by_name(settings.values["output"])
         inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
+        self._check_names(sample)
         check_library(sample.text_encoder_bits)
         return _Spoken(settings, sample.model, inputs, files, naming, store)
+
+    def _check_names(self, request: GenerationRequest) -> None:
+        """Refuse a second model of one name: pictures know the folder of their model by its last name."""
+        name, model = public_request(request).model, request.model
+        here = model if name == model else str(Path(model).expanduser().resolve())
+        other = self._models.setdefault(name, here)
+        if other != here:
+            what = f"{other} and {here} have one last name, by which a picture knows its model"
+            raise PixartError("request-invalid", what, "Rename one of the folders, or draw in two batches.")
 
     def _naming(self, output: str | None) -> tuple[Naming, Store]:
         target = target_of(output, self._cwd)

@@ -26,9 +26,9 @@ class Overwriting:
 
     def place(self, task: Task) -> Path:
         """The place of `task`, taken from now on."""
-        path = task.existing or next(
-            (path for path in task.paths if str(path) not in self._taken), task.paths[-1]
-        )
+        path = task.existing
+        if path is None or str(path) in self._taken:  # another picture of this run replaces it there
+            path = next((path for path in task.paths if str(path) not in self._taken), task.paths[-1])
         self._taken.add(str(path))
         return path
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pixart_cli.core.unfinished import SUFFIX, prefix
 from pixart_cli.features.batch.attempts import MOST, Attempts
 from pixart_cli.features.batch.engine import Failed
 from tests.features.batch.conftest import entry
@@ -43,6 +44,14 @@ def test_after_three_deaths_a_picture_is_a_failure_and_the_others_are_drawn(runs
     assert len(runs.there()) == 2
     assert "process-killed" in (runs.folder / "out" / "failed.txt").read_text()
     assert len(runs.drawn(jobs)) == 1  # it is given another chance
+
+
+def test_a_container_that_is_started_again_counts_its_own_deaths(tmp_path):
+    """There every process has the number of the one that was killed."""
+    for _ in range(MOST):
+        (tmp_path / f"{prefix()}drawing{SUFFIX}").write_text("0" * 16)
+        attempts = Attempts(tmp_path)
+    assert attempts.refuse("0" * 64).code == "process-killed"
 
 
 def test_a_picture_that_is_made_in_the_end_is_forgiven(runs, resolver, gone):

@@ -1,5 +1,7 @@
 """The engine of this machine: one load, prompts together, and the right picture blamed."""
 
+import weakref
+
 import pytest
 
 from pixart_cli.core.errors import PixartError
@@ -8,6 +10,10 @@ from pixart_cli.features.batch.engine import Failed, Published
 from pixart_cli.features.batch.local import LocalEngine
 from tests.conftest import StandIn
 from tests.features.batch.conftest import Moody, engine_of, entry, failing, tasks_of
+
+
+class Weights:
+    """Something that is seen to be gone."""
 
 
 def test_one_model_is_loaded_once_and_all_prompts_are_embedded_together(resolver):
@@ -58,6 +64,27 @@ def test_memory_that_ran_out_for_one_picture_is_there_for_the_next(resolver):
     outcomes = list(engine_of(renderers).run(tasks_of(resolver, entry("a"), entry("poison"), entry("b"))))
     assert sorted(type(each).__name__ for each in outcomes) == ["Failed", "Published", "Published"]
     assert len(made) == 2  # the plan was stepped down: the others begin anew
+
+
+def test_networks_of_a_failure_are_gone_before_the_next_are_loaded(resolver):
+    """The failure is kept for its record, and must not keep what failed."""
+    alive, kept = [], []
+
+    class Broken(StandIn):
+        def render(self, requests, *, on_progress):
+            weights = Weights()
+            alive.append(weakref.ref(weights))
+            raise ZeroDivisionError(f"{len(requests)} pictures, {weights}")
+            yield
+
+    def renderer_of(*_):
+        assert [each() for each in alive] == [None] * len(alive)
+        return Broken()
+
+    kept += engine_of(renderer_of).run(tasks_of(resolver, entry("sun"), entry("moon")))
+    assert [each.error.code for each in kept] == ["bug", "bug"]
+    assert len(alive) > 1
+    assert kept[0].error.__cause__.__traceback__ is not None
 
 
 def test_leaving_keeps_what_was_drawn(resolver):

@@ -1,5 +1,7 @@
 """From a prompt and two layers of options to a picture with a fingerprint and a place."""
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,28 @@ def test_a_survey_counts_and_checks_without_init_images(resolver):
     typed = Resolver({**SMALL, "strength": 0.4}, cwd=resolver.folder.parent)
     (picture,) = read_entries(["moon", "  --init-image none.png"], name="list.txt")
     assert typed.survey(picture) == (1, "mini")
+
+
+def test_two_models_of_one_last_name_are_refused(resolver, toy_folder, tmp_path):
+    """A picture records the last name alone: the second model's pictures would be taken for the first's."""
+    folders = [tmp_path / name / "model" for name in ("a", "b", "link")]
+    for folder in folders:
+        folder.parent.mkdir()
+    for folder in folders[:2]:
+        shutil.copytree(toy_folder, folder)
+    folders[2].symlink_to(folders[0])
+    resolver.tasks(entry("sun", 1, model=str(folders[0])), 0)
+    resolver.tasks(entry("moon", 2, model=str(folders[2])), 1)
+    with pytest.raises(PixartError, match=r"^list\.txt:3: .* have one last name") as caught:
+        resolver.tasks(entry("star", 3, model=str(folders[1])), 2)
+    assert caught.value.exit_code == 2
+
+
+def test_a_model_named_as_one_of_the_catalogue_is_another(resolver, toy_folder, tmp_path):
+    shutil.copytree(toy_folder, tmp_path / "mini")
+    resolver.tasks(entry("sun", 1), 0)
+    with pytest.raises(PixartError, match="have one last name"):
+        resolver.tasks(entry("sun", 2, model=str(tmp_path / "mini")), 1)
 
 
 def test_a_file_that_the_command_names_is_looked_for_at_once(tmp_path):

@@ -1,13 +1,16 @@
 """Writing beside the drawing: on other threads, not too far behind, and honest about the disk."""
 
 import threading
+import types
+from dataclasses import replace
 
 import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch import store, writers
 from pixart_cli.features.batch.engine import Failed
-from pixart_cli.features.batch.writers import as_error
+from pixart_cli.features.batch.publishing import places
+from pixart_cli.features.batch.writers import Overwriting, as_error
 from tests.conftest import StandIn
 from tests.features.batch.conftest import engine_of, entry, tasks_of
 
@@ -59,3 +62,17 @@ def test_any_exception_has_a_code():
     assert as_error(KeyError("x")).code == "bug"
     error = PixartError("disk", "x")
     assert as_error(error) is error
+
+
+def test_with_force_no_two_pictures_get_one_place(runs, resolver):
+    """The older picture's place is wanted by another prompt now, and it is still being written."""
+    paths = places(resolver.folder / "sun.png", "a" * 64)
+    old, new = (
+        replace(task, paths=paths, fingerprint=letter * 64)
+        for task, letter in zip(tasks_of(resolver, entry("sun"), entry("moon")), "ab", strict=True)
+    )
+    overwriting = Overwriting()
+    first = overwriting.place(new)
+    there = replace(old, store=types.SimpleNamespace(find=lambda *_args, **_named: paths[0]))
+    assert first == paths[0]
+    assert overwriting.place(there) == paths[1]
