@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -130,16 +129,15 @@ def _maker(plan: MemoryPlan) -> dict[str, Any]:
     """What decides how the same network rounds: libraries, device, bits, and on the processor its threads."""
     import torch
 
-    from pixart_cli.diffusion.provenance import device_name
+    from pixart_cli.diffusion.provenance import device_name, processor
 
     kind = plan.device.partition(":")[0]
     quantised = (
         {} if plan.encoder_bits == UNQUANTISED else {"bits": plan.encoder_bits, LIBRARY: version(LIBRARY)}
     )
-    processor = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), platform.machine()]
     return {
         "libraries": [torch.__version__, version("transformers"), version("tokenizers")],
-        "device": [kind, *(processor if kind == "cpu" else [device_name(plan.device)])],
+        "device": [kind, device_name(plan.device), *(processor().values() if kind == "cpu" else ())],
         **quantised,
     }
 

@@ -26,6 +26,7 @@ def describe(plan: MemoryPlan, installed: Installed) -> dict[str, Any]:
         **{name: _version(name) for name in ("torch", "diffusers", "transformers")},
         "device": plan.device.partition(":")[0],
         "device_name": device_name(plan.device),
+        **(processor() if plan.on_cpu else {}),
         "dtype": plan.dtype,
         "attention": "sdpa",
         "memory": plan.offload,
@@ -35,6 +36,11 @@ def describe(plan: MemoryPlan, installed: Installed) -> dict[str, Any]:
         "rng": "cpu-float32",
         "clean_caption": False,
     }
+
+
+def processor() -> dict[str, Any]:
+    """What decides how a processor rounds: its instructions and how many threads share a sum."""
+    return {"processor": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
 
 
 def _spared(plan: MemoryPlan) -> dict[str, Any]:

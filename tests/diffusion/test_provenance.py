@@ -25,6 +25,16 @@ def test_says_versions_device_and_weights(toy, cpu_plan):
     assert facts["clean_caption"] is False
 
 
+def test_says_what_a_processor_rounds_by_and_nothing_of_it_for_a_gpu(toy, cpu_plan, monkeypatch):
+    facts = describe(cpu_plan, toy)
+    assert (facts["threads"], facts["processor"]) == (
+        torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(),
+    )  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA H100")
+    gpu = describe(dataclasses.replace(cpu_plan, device="cuda:0"), toy)
+    assert not {"threads", "processor"} & gpu.keys()
+
+
 def test_says_on_which_rungs_memory_ran_out(toy, cpu_plan):
     lower = cpu_plan.step_down(encoding=True).step_down()
     facts = describe(lower, toy)
