@@ -95,3 +95,18 @@ class PixartError(Exception):
     def exit_code(self) -> int:
         """The exit code of the process."""
         return self.kind.exit_code
+
+
+def let_go_of_what_failed(failure: BaseException) -> None:
+    """Free what the frames of `failure`, and of what led to it, still hold: networks, where drawing failed.
+
+    Where it happened can still be shown.
+    """
+    from traceback import clear_frames
+
+    seen: set[int] = set()
+    error: BaseException | None = failure
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

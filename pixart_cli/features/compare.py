@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pixart_cli.core.contact_sheet import Cell, contact_sheet, thumbnail
 from pixart_cli.core.encoder_bits import UNQUANTISED
-from pixart_cli.core.errors import ERRORS, PixartError
+from pixart_cli.core.errors import ERRORS, PixartError, let_go_of_what_failed
 from pixart_cli.core.metadata import SOFTWARE, Level
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish
@@ -149,6 +149,7 @@ def draw(
         except PixartError as error:
             if ERRORS[error.code].exit_code not in (3, 4, 5, 6):
                 raise
+            let_go_of_what_failed(error)
             yield Failed(model, error)
 
 

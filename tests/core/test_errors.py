@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import weakref
 from pathlib import Path
 
 import pytest
 
-from pixart_cli.core.errors import ERRORS, PixartError
+from pixart_cli.core.errors import ERRORS, PixartError, let_go_of_what_failed
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 ROW = re.compile(r"\| `(?P<code>[a-z-]+)` \| (?P<exit>[0-9]+) \| (?P<when>.+?) \|")
@@ -50,3 +51,30 @@ def test_scripts_can_rely_on_exit_codes(code: str, exit_code: int) -> None:
 def test_the_page_and_the_table_say_the_same_both_ways() -> None:
     found = {m["code"]: (int(m["exit"]), m["when"]) for m in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
     assert found == {code: (kind.exit_code, kind.when) for code, kind in ERRORS.items()}
+
+
+class Weights:
+    """Something that is seen to be gone."""
+
+
+def test_a_failure_that_is_kept_keeps_nothing_of_what_failed() -> None:
+    alive: list[weakref.ref[Weights]] = []
+
+    def inner() -> None:
+        weights = Weights()
+        alive.append(weakref.ref(weights))
+        raise ZeroDivisionError(str(weights))
+
+    def outer() -> None:
+        weights = Weights()
+        alive.append(weakref.ref(weights))
+        try:
+            inner()
+        except ZeroDivisionError as error:
+            raise PixartError("picture-invalid", str(weights)) from error
+
+    with pytest.raises(PixartError) as caught:
+        outer()
+    let_go_of_what_failed(caught.value)
+    assert [each() for each in alive] == [None, None]
+    assert caught.value.__cause__.__traceback__ is not None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from traceback import clear_frames
 from typing import Final
 
-from pixart_cli.core.errors import PixartError
+from pixart_cli.core.errors import PixartError, let_go_of_what_failed
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer, Rendering
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.features.batch.engine import Failed, Outcome, Task
@@ -112,7 +111,7 @@ class LocalEngine:
             requests = [task.request for task in tasks]
             yield from self._renderer_for(tasks).render(requests, on_progress=watch)
         except Exception as failure:  # noqa: BLE001 -- whatever one picture does, the others are drawn
-            clear_frames(failure.__traceback__)  # which hold the networks
+            let_go_of_what_failed(failure)
             yield as_error(failure)
 
     def _isolate(self, tasks: list[Task], writers: Writers) -> Iterator[Outcome]:
