@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.unfinished import SUFFIX, hold, let_go, prefix
+from pixart_cli.core.unfinished import SUFFIX, held, prefix
 
 Writer = Callable[[BinaryIO], object]
 
@@ -49,13 +49,12 @@ def publish(data: bytes | Writer, path: Path, *, force: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
         temporary = Path(name)
-        held = hold(temporary)
         try:
-            _write(handle, data)
-            _name(temporary, path, force=force)
+            with held(temporary):
+                _write(handle, data)
+                _name(temporary, path, force=force)
         finally:
             temporary.unlink(missing_ok=True)
-            let_go(held)
         _flush_folder(path.parent)
 
 
@@ -86,14 +85,13 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, marker: str, f
             path.parent.mkdir(parents=True, exist_ok=True)
             name = tempfile.mkdtemp(prefix=prefix(), suffix=SUFFIX, dir=path.parent)
             temporary = Path(name)
-            held = hold(temporary)
             try:
-                fill(temporary)
-                _finish_tree(temporary)
-                _name_folder(temporary, path, force=force)
+                with held(temporary):
+                    fill(temporary)
+                    _finish_tree(temporary)
+                    _name_folder(temporary, path, force=force)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-                let_go(held)
         except BaseException:
             for folder in made:
                 with suppress(OSError):

@@ -9,14 +9,12 @@ import platform
 import re
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from pixart_cli.core.locks import take
 
 SUFFIX: Final = ".part"
 _UNFINISHED: Final = re.compile(r"\.pixart-(?P<pid>[0-9]{1,10})-(?P<host>[0-9a-f]{8})-.*\.part")
@@ -34,41 +32,29 @@ def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
-def hold(path: Path) -> int | None:
-    """Hold `path`, a file or folder that this process writes, for as long as the descriptor given is open.
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Within, `path`, a file or folder that this process writes, is locked where there are locks.
 
     Processes in another container, whose numbers mean nothing here, see by that that it is being written.
-    None where the system or the disk knows no such thing.
     """
-    if fcntl is None:
-        return None
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    descriptor = None
+    if os.name == "posix":  # elsewhere what is open can be neither renamed nor removed
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            take(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
-            return None
-        return descriptor
-    return None
 
 
-def let_go(descriptor: int | None) -> None:
-    """End what :func:`hold` began."""
-    if descriptor is not None:
-        os.close(descriptor)
-
-
-def is_held(path: Path) -> bool:
-    """Whether somebody holds `path`."""
-    if fcntl is None:
-        return False
+def _is_held(path: Path) -> bool:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not take(descriptor)
         finally:
             os.close(descriptor)
     return False
@@ -110,5 +96,5 @@ def _is_abandoned(entry: os.DirEntry[str], pid: int, host: str) -> bool:
         import psutil  # type: ignore[import-untyped]
 
         gone = pid == os.getpid() or not psutil.pid_exists(pid)
-        return bool(gone) and not is_held(Path(entry.path))
+        return bool(gone) and not _is_held(Path(entry.path))
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS

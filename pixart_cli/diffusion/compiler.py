@@ -35,8 +35,7 @@ class Compiled:
         if self.failure:
             return self._plain(*args)
         try:
-            with _many_shapes():
-                return self._compiled(*args)
+            return self._compiled(*args)
         except _failures() as error:
             self.failure = _briefly(error)
             return self._plain(*args)
@@ -50,7 +49,8 @@ def compiling(transformer: Any, *, on: bool) -> Iterator[None]:
         return
     transformer.compiles = True
     try:
-        yield
+        with _many_shapes():
+            yield
     finally:
         del transformer.compiles
 

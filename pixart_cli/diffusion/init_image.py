@@ -27,8 +27,8 @@ MOST_BYTES: Final = 256 << 20
 MOST_PIXELS: Final = 100_000_000
 # Pillow's decoders raise all of these for files that are damaged or malicious.
 DAMAGED: Final = (
-    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, struct.error),
-)
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, struct.error,
+)  # fmt: skip
 _KINDS: Final = "Name a PNG, JPEG, WebP or TIFF file."
 
 

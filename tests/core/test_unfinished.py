@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pixart_cli.core.unfinished import SUFFIX, hold, let_go, prefix, sweep
+from pixart_cli.core.unfinished import SUFFIX, held, prefix, sweep
 from tests.processes import abandoned
 
 
@@ -20,12 +20,11 @@ def test_what_is_being_written_or_somebody_elses_stays(tmp_path: Path) -> None:
     others = [tmp_path / name for name in (".pixart-x.part", "a.png", "b.part")]
     for path in (mine, foreign, *others):
         path.write_bytes(b"")
-    held = hold(mine)
-    assert sweep(tmp_path) == 0
-    os.utime(foreign, (0, 0))
-    assert sweep(tmp_path) == 1
-    assert sorted(tmp_path.iterdir()) == sorted([mine, *others])
-    let_go(held)
+    with held(mine):
+        assert sweep(tmp_path) == 0
+        os.utime(foreign, (0, 0))
+        assert sweep(tmp_path) == 1
+        assert sorted(tmp_path.iterdir()) == sorted([mine, *others])
 
 
 def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
@@ -50,11 +49,8 @@ def test_the_name_of_the_machine_is_not_told() -> None:
 
 def test_what_somebody_holds_is_left_alone_whatever_its_number_means_here(tmp_path: Path) -> None:
     """In another container the writer's number may be anybody's here, or nobody's."""
-    paths = [abandoned(tmp_path), abandoned(tmp_path, folder=True)]
-    held = [hold(path) for path in paths]
-    assert sweep(tmp_path) == 0
-    for descriptor in held:
-        let_go(descriptor)
+    with held(abandoned(tmp_path)), held(abandoned(tmp_path, folder=True)):
+        assert sweep(tmp_path) == 0
     assert sweep(tmp_path) == 2
 
 
@@ -62,7 +58,6 @@ def test_a_number_that_is_this_process_s_own_again_says_nothing(tmp_path: Path) 
     """The first process of a container has the same number every time the container is started."""
     path = tmp_path / f"{prefix()}abc{SUFFIX}"
     path.write_bytes(b"")
-    held = hold(path)
-    assert sweep(tmp_path) == 0
-    let_go(held)
+    with held(path):
+        assert sweep(tmp_path) == 0
     assert sweep(tmp_path) == 1

@@ -1,6 +1,7 @@
 """torch's compiler: the same numbers, one compilation for all blocks, and a way on where it fails."""
 
 import dataclasses
+import types
 
 import pytest
 import torch
@@ -70,7 +71,8 @@ def test_what_fails_to_compile_runs_as_it_is(monkeypatch):
 
 def test_a_batch_of_many_sizes_is_compiled_to_the_last(counter):
     compiled = Compiled(lambda tensor: tensor * 2 + len(tensor), backend=counter)
-    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+    anything = types.SimpleNamespace()
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False), compiling(anything, on=True):
         for size in range(2, 22):  # torch's own limit is eight
             compiled(torch.ones(size))
     assert (counter.frame_count, compiled.failure) == (20, "")
@@ -79,7 +81,8 @@ def test_a_batch_of_many_sizes_is_compiled_to_the_last(counter):
 def test_shapes_beyond_all_bounds_run_as_they_are_and_it_is_said(counter, monkeypatch):
     monkeypatch.setattr(compiler, "_SHAPES", 3)
     compiled = Compiled(lambda tensor: tensor * 2 + len(tensor), backend=counter)
-    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+    anything = types.SimpleNamespace()
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False), compiling(anything, on=True):
         found = [float(compiled(torch.ones(size)).sum()) for size in range(2, 8)]
     assert found == [size * (2.0 + size) for size in range(2, 8)]
     assert "recompile limit" in compiled.failure

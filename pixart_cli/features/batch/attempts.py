@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.locks import take
 from pixart_cli.core.publish import publish
-from pixart_cli.core.unfinished import SUFFIX, abandoned, hold, let_go, prefix
+from pixart_cli.core.unfinished import SUFFIX, abandoned, prefix
 
 MOST: Final = 3
 _DRAWING: Final = f"drawing{SUFFIX}"
@@ -31,7 +32,6 @@ class Attempts:
         self._marker = folder / f"{prefix()}{_DRAWING}"
         self._notes = folder / ".pixart-killed.json"
         self._handle: int | None = None
-        self._held: int | None = None
         self._killed = _read(self._notes)
         left = [path for path in abandoned(folder) if path.name.endswith(_DRAWING)]
         for path in left:
@@ -52,7 +52,8 @@ class Attempts:
             if self._handle is None:
                 self._marker.parent.mkdir(parents=True, exist_ok=True)
                 self._handle = os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-                self._held = hold(self._marker)
+                with suppress(OSError):  # where there are no locks
+                    take(self._handle)
             os.pwrite(self._handle, fingerprint[:_KEY].encode(), 0)
 
     def refuse(self, fingerprint: str) -> PixartError | None:
@@ -73,8 +74,7 @@ class Attempts:
         """Nobody was killed."""
         if self._handle is not None:
             os.close(self._handle)
-            let_go(self._held)
-            self._handle = self._held = None
+            self._handle = None
             self._marker.unlink(missing_ok=True)
 
     def _save(self) -> None:

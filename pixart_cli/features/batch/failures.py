@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pixart_cli.core import prompt_list
 from pixart_cli.core.errors import PixartError
+from pixart_cli.core.locks import take
 from pixart_cli.core.options import PICTURE_SETTINGS
 from pixart_cli.core.prompt_writer import write_job
 from pixart_cli.core.publish import publish
@@ -106,25 +107,16 @@ def _lock(path: Path) -> int:
     while True:
         # Made if need be: two that begin the list at once would not know of each other.
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        if _taken(handle) and _is_at(handle, path):  # else it was written anew meanwhile
-            return handle
+        try:
+            if take(handle) and _is_at(handle, path):  # else it was written anew meanwhile
+                return handle
+        except OSError:
+            os.close(handle)
+            raise
         os.close(handle)
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(_PAUSE)
-
-
-def _taken(handle: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        os.close(handle)
-        raise
-    return True
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pixart_cli.core.publish import refuse_folder
-from pixart_cli.features.finetune.places import result_path
+from pixart_cli.features.finetune.places import RESULT, result_path
 from pixart_cli.features.finetune.plan import TrainPlan
 from pixart_cli.features.finetune.result import RECORD, record_of, write_adapter, write_model
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def results_in(plan: TrainPlan) -> list[Path]:
     """Every result that a run left in the folder of this one."""
     last = result_path(plan.config)
-    found = [last, *sorted(last.parent.glob(f"{last.name}-{'[0-9]' * 8}"))]
+    found = sorted(path for path in last.parent.glob(f"{last.name}*") if RESULT.fullmatch(path.name))
     return [path for path in found if (path / RECORD).is_file()]
 
 

@@ -10,7 +10,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.publish import try_folder
 from pixart_cli.features.finetune.config import TrainConfig
 
-_RESULT: Final = re.compile(r"(model|lora)(-[0-9]{8})?")
+RESULT: Final = re.compile(r"(model|lora)(-[0-9]{8})?")
 
 
 def check_places(config: TrainConfig) -> None:
@@ -35,9 +35,9 @@ def check_places(config: TrainConfig) -> None:
 
 def _would_be_replaced(source: Path, out: Path) -> bool:
     """Whether `source` is `out`, or lies where a run there writes results, or removes earlier ones."""
-    if source == out or out not in source.parents:
-        return source == out
-    return _RESULT.fullmatch(source.relative_to(out).parts[0]) is not None
+    if source == out:
+        return True
+    return out in source.parents and RESULT.fullmatch(source.relative_to(out).parts[0]) is not None
 
 
 def _writable(config: TrainConfig) -> Path:

@@ -28,26 +28,26 @@ def relief(plan: TrainPlan) -> str:
     """The setting to lower, and its line, where memory does not suffice."""
     config = plan.config
     if not config.gradient_checkpointing:
-        return (
-            f"Set gradient_checkpointing = true{_line(plan, 'gradient_checkpointing')}: slower, same result."
-        )
+        where = line_of(plan, "gradient_checkpointing")
+        return f"Set gradient_checkpointing = true{where}: slower, same result."
     if config.batch_size > 1:
         # As many pictures a step as before, or the run could not go on.
         less = next(each for each in range(config.batch_size // 2, 0, -1) if config.batch_size % each == 0)
         more = config.accumulate * config.batch_size // less
-        where = _line(plan, "batch_size")
+        where = line_of(plan, "batch_size")
         return f"Lower batch_size from {config.batch_size} to {less}{where}, with accumulate = {more}."
     if plan.precision == "float32":
-        return f'Set precision = "bfloat16"{_line(plan, "precision")}.'
+        return f'Set precision = "bfloat16"{line_of(plan, "precision")}.'
     if config.optimizer == "adamw" and config.method == "full":
-        return f'Set optimizer = "came"{_line(plan, "optimizer")}: its moments take half the memory.'
+        return f'Set optimizer = "came"{line_of(plan, "optimizer")}: its moments take half the memory.'
     if config.ema:
-        return f"Set ema = 0{_line(plan, 'ema')}."
+        return f"Set ema = 0{line_of(plan, 'ema')}."
     if config.method == "lora":
-        return f"Lower lora_rank{_line(plan, 'lora_rank')}, or train on a smaller model."
+        return f"Lower lora_rank{line_of(plan, 'lora_rank')}, or train on a smaller model."
     return 'Set method = "lora", or a smaller image_size.'
 
 
-def _line(plan: TrainPlan, key: str) -> str:
+def line_of(plan: TrainPlan, key: str) -> str:
+    """ " (FILE:LINE)" where a file says `key`; "" where it does not."""
     origin = plan.config.origins.get(key, "built-in")
     return f" ({origin})" if ":" in origin else ""

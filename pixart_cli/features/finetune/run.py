@@ -22,7 +22,7 @@ from pixart_cli.features.finetune.places import result_path
 from pixart_cli.features.finetune.plan import Lesson, TrainPlan
 from pixart_cli.features.finetune.prepare import Cache, OnEvent, TrainEvent
 from pixart_cli.features.finetune.previews import SAMPLES, Previews
-from pixart_cli.features.finetune.relief import memory_named
+from pixart_cli.features.finetune.relief import line_of, memory_named
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -200,8 +200,8 @@ class _Training:
 
     def _draw_samples(self, trainer: Trainer) -> None:
         """Draw the samples; where that fails, what was learned is saved first."""
-        line = self._plan.config.origins.get("sample_every", "")
-        hint = f"Set sample_every = 0{f' ({line})' if ':' in line else ''}: drawing needs memory of its own."
+        line = line_of(self._plan, "sample_every")
+        hint = f"Set sample_every = 0{line}: drawing needs memory of its own."
         try:
             with memory_named(self._plan, hint):
                 self._previews.draw(trainer)

@@ -64,7 +64,7 @@ def test_any_exception_has_a_code():
     assert as_error(error) is error
 
 
-def test_with_force_no_two_pictures_get_one_place(runs, resolver):
+def test_with_force_no_two_pictures_get_one_place(resolver):
     """The older picture's place is wanted by another prompt now, and it is still being written."""
     paths = places(resolver.folder / "sun.png", "a" * 64)
     old, new = (

@@ -10,11 +10,8 @@ from pixart_cli.features.finetune.folder import LOCK, alone_in, start_over
 from pixart_cli.features.finetune.plan import plan_training
 from pixart_cli.features.finetune.run import train
 from tests.features.finetune.conftest import refused
+from tests.features.finetune.test_run import quietly
 from tests.processes import abandoned
-
-
-def quietly(config, **options: object):
-    return train(plan_training(config), on_event=lambda event: None, **options)
 
 
 def test_two_runs_do_not_share_a_folder(configure, tmp_path) -> None:
