@@ -10,6 +10,9 @@ from pixart_cli.diffusion.posters.lands import draw_land
 from pixart_cli.diffusion.posters.palette import jitter, mix, shade
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
 from pixart_cli.diffusion.posters.things import (
+    BIRD_WIDTHS,
+    CLOUD_WIDTHS,
+    SUN_RADII,
     draw_bird,
     draw_cloud,
     draw_moon,
@@ -114,7 +117,7 @@ def _air_spots(
 
 def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Random) -> None:
     ink = jitter(rng, group.colour)
-    radius = canvas.unit * rng.uniform(0.125, 0.17)
+    radius = canvas.unit * rng.uniform(*SUN_RADII)
     if group.kind == "sun":
         draw_sun(canvas, spot, radius, ink, rng)
     else:
@@ -125,9 +128,9 @@ def _flyers(canvas: Canvas, group: Group, spots: list[tuple[float, float]], rng:
     ink = jitter(rng, group.colour, 4)
     for spot in spots:
         if group.kind == "cloud":
-            draw_cloud(canvas, spot, canvas.unit * rng.uniform(0.22, 0.27), ink, rng)
+            draw_cloud(canvas, spot, canvas.unit * rng.uniform(*CLOUD_WIDTHS), ink, rng)
         else:
-            draw_bird(canvas, spot, canvas.unit * rng.uniform(0.17, 0.21), ink)
+            draw_bird(canvas, spot, canvas.unit * rng.uniform(*BIRD_WIDTHS), ink)
 
 
 def _stars(canvas: Canvas, rng: Random, horizon: float, spots: list[tuple[float, float]]) -> None:

@@ -16,6 +16,9 @@ from pixart_cli.diffusion.posters.palette import contrast, jitter
 from pixart_cli.diffusion.posters.scene import Landscape, sample_scene
 from pixart_cli.diffusion.posters.seeing import Array, pieces, skyline, to_lab
 from pixart_cli.diffusion.posters.things import (
+    BIRD_WIDTHS,
+    CLOUD_WIDTHS,
+    SUN_RADII,
     draw_bird,
     draw_cloud,
     draw_moon,
@@ -61,11 +64,11 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
     if kind in SHAPES:
         draw_shape(canvas, kind, centre, unit * rng.uniform(0.14, 0.34), ink)
     elif kind in ("sun", "moon"):
-        (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(0.125, 0.17), ink, rng)
+        (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(*SUN_RADII), ink, rng)
     elif kind == "cloud":
-        draw_cloud(canvas, centre, unit * rng.uniform(0.22, 0.27), ink, rng)
+        draw_cloud(canvas, centre, unit * rng.uniform(*CLOUD_WIDTHS), ink, rng)
     elif kind == "bird":
-        draw_bird(canvas, centre, unit * rng.uniform(0.17, 0.21), ink)
+        draw_bird(canvas, centre, unit * rng.uniform(*BIRD_WIDTHS), ink)
     else:
         draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.26, 0.4), ink, rng)
     seen = [p for p in pieces(to_lab(canvas.image.reduce(OVERSAMPLING))) if p.ink == colour]

@@ -9,6 +9,9 @@ from pixart_cli.diffusion.posters.canvas import Canvas, Point, arc
 from pixart_cli.diffusion.posters.palette import mix, shade
 from pixart_cli.diffusion.posters.vocabulary import RGB
 
+# From the least to the most, in shorter sides of the picture.
+SUN_RADII, CLOUD_WIDTHS, BIRD_WIDTHS = (0.125, 0.17), (0.22, 0.27), (0.17, 0.21)
+
 
 def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:
     """A full disc, at times within a faint ring."""
