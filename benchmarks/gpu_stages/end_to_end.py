@@ -25,7 +25,7 @@ from pixart_cli.diffusion import cascade, schedulers
 from pixart_cli.diffusion import renderer as drawing_module
 from pixart_cli.diffusion.device import plan, probe
 from pixart_cli.diffusion.estimate import estimate
-from pixart_cli.diffusion.sampling import draw_noise, sample
+from pixart_cli.diffusion.sampling import Guidance, draw_noise, sample
 from pixart_cli.diffusion.transformer import kv_compressed
 
 PEAK = 989e12
@@ -129,7 +129,7 @@ class EndToEnd:
             ticks.append(self.record.clock())
             return sample(
                 self.transformer, scheduler, embeds=self.shapes.embeds(device),
-                guidance_scale=self.shapes.spec.default_guidance, latents=noise, generator=None,
+                guidance=Guidance(scale=self.shapes.spec.default_guidance), latents=noise, generator=None,
                 on_step=lambda _done, _of: ticks.append(self.record.clock()),
             )  # fmt: skip
 

@@ -62,6 +62,7 @@ def batch(
     negative: options.Negative = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    guidance_until: options.GuidanceUntil = None,
     scheduler: options.Scheduler = None,
     kv_compression: options.KvCompression = None,
     refine: options.Refine = None,
@@ -93,7 +94,6 @@ def batch(
     \b
     Examples:
       pixart batch prompts.txt -o posters/
-      pixart batch prompts.txt --check
       pixart batch posters/failed.txt
       pixart batch prompts.txt -o posters/ --engine ray --address 10.0.0.1:6379
     """

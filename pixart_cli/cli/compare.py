@@ -46,6 +46,7 @@ def compare(
     negative: options.Negative = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    guidance_until: options.GuidanceUntil = None,
     refine: options.Refine = None,
     encoder_bits: options.EncoderBits = None,
     output: options.Output = None,

@@ -44,6 +44,7 @@ def gen(
     negative: options.Negative = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    guidance_until: options.GuidanceUntil = None,
     scheduler: options.Scheduler = None,
     kv_compression: options.KvCompression = None,
     refine: options.Refine = None,

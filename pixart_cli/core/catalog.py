@@ -78,6 +78,7 @@ class ModelSpec:
     timesteps: tuple[int, ...] = ()
     kv_ratio: int = 1
     qk_norm: bool = False
+    default_guidance_until: float = 1.0
     refine: RefineSettings | None = None
     note: str = ""
 
@@ -109,6 +110,7 @@ def _spec(name: str, row: dict[str, Any], shared: Mapping[str, Any]) -> ModelSpe
     values = dict(row)
     for key in ("steps", "guidance", "scheduler"):
         values[f"default_{key}"] = values.pop(key)
+    values["default_guidance_until"] = values.pop("guidance_until", 1.0)
     values["transformer_config"] = MappingProxyType(values.pop("transformer", {}))
     values["timesteps"] = tuple(values.get("timesteps", ()))
     values["refine"] = _refine(values.get("refine"))
@@ -213,6 +215,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     return ModelSpec(
         name=str(folder), title=f"the folder {folder.name}", family="alpha" if alpha else "sigma",
         native=side * _VAE_SCALE, default_steps=like.default_steps, default_guidance=like.default_guidance,
+        default_guidance_until=like.default_guidance_until,
         default_scheduler=like.default_scheduler, timesteps=like.timesteps,
         max_tokens=_max_tokens(folder, most),
         transformer_config=MappingProxyType(expected), parts=MappingProxyType({}),

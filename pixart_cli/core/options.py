@@ -210,6 +210,7 @@ SETTINGS: Final = (
     _pixels("negative"),
     _pixels("steps"),
     _pixels("guidance"),
+    replace(_pixels("guidance_until"), default=None),
     _pixels("scheduler"),
     _pixels("kv_compression"),
     replace(_pixels("refine"), default=AUTO),

@@ -47,6 +47,7 @@ def check_for_model(
     asked = {
         "--lora": lora,
         "--init-image": init_image,
+        "--guidance-until": values["guidance_until"] not in (None, 1.0),
         "--direct": values["refine"] == refine.DIRECT,
         "--kv-compression": values["kv_compression"] not in (kv_compression.OFF, kv_compression.AUTO),
         "--encoder-bits": encoder_bits != UNQUANTISED,

@@ -39,6 +39,7 @@ class GenerationRequest:
     init_image: str = ""
     strength: float = 1.0
     text_encoder_bits: int = UNQUANTISED
+    guidance_until: float = 1.0
 
     def __post_init__(self) -> None:
         for field in FIELDS:

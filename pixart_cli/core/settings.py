@@ -248,6 +248,7 @@ def _request(
         init_image="" if inputs.parent is None else inputs.parent.sha256,
         strength=values["strength"],
         text_encoder_bits=bits_for(values["encoder_bits"], spec),
+        guidance_until=_or(values["guidance_until"], spec.default_guidance_until),
     )
 
 

@@ -29,7 +29,7 @@ from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.pipeline import Components
 from pixart_cli.diffusion.refine import Refinement, refine
 from pixart_cli.diffusion.resample import enlarge
-from pixart_cli.diffusion.sampling import StepCallback, draw_noise, sample, sample_from
+from pixart_cli.diffusion.sampling import Guidance, StepCallback, draw_noise, sample, sample_from
 from pixart_cli.diffusion.task import Company, Joined, Task
 from pixart_cli.diffusion.transformer import kv_compressed
 
@@ -139,6 +139,7 @@ class Cascade:
         source: torch.Tensor | None,
     ) -> torch.Tensor:
         transformer, generator = self._parts.transformer, generator_of(request.seed, 0)
+        guidance = Guidance(scale=request.guidance_scale, until=request.guidance_until)
         if source is not None:
             tail = schedulers.build_rest(
                 request.scheduler, self._parts.scheduler_config, request.num_inference_steps,
@@ -146,7 +147,7 @@ class Cascade:
             )  # fmt: skip
             with shared_out(transformer, links):
                 return sample_from(
-                    transformer, tail, embeds=self._embeds, guidance_scale=request.guidance_scale,
+                    transformer, tail, embeds=self._embeds, guidance=guidance,
                     source=source.to(self._plan.device), generator=generator, on_step=on_step,
                 )  # fmt: skip
         scheduler = schedulers.build(
@@ -156,8 +157,8 @@ class Cascade:
         noise = draw_noise(generator, transformer.config.in_channels, *size).to(self._plan.device)
         with shared_out(transformer, links):
             return sample(
-                transformer, scheduler, embeds=self._embeds, guidance_scale=request.guidance_scale,
-                latents=noise, on_step=on_step,
+                transformer, scheduler, embeds=self._embeds, guidance=guidance, latents=noise,
+                on_step=on_step,
                 generator=generator if schedulers.RULES[request.scheduler].stochastic else None,
             )  # fmt: skip
 

@@ -139,7 +139,8 @@ def estimate(
     tokens, pixels = width * height / 256, width * height
     largest = max([pixels, *(each.width * each.height for each in passes)])
     share = 1.0 if facts.strength is None else facts.strength
-    flops = _flops(shape, tokens, pixels, spec.default_steps * branches * share)
+    forwards = spec.default_steps * _forwards(branches, spec.default_guidance_until) * share
+    flops = _flops(shape, tokens, pixels, forwards)
     if facts.strength is not None:
         flops += _encode(shape, pixels)
     return Estimate(
@@ -208,10 +209,15 @@ def _encode(shape: Shape, pixels: int) -> float:
 def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
     """Windows in every step, and the way from pixels to latents and back."""
     count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
-    guided = branches * each.guidance_until + (1.0 - each.guidance_until)
-    forwards = count * each.steps * guided * forward_flops(shape, (native / 16) ** 2)
+    guided = count * each.steps * _forwards(branches, each.guidance_until)
+    forwards = guided * forward_flops(shape, (native / 16) ** 2)
     area = each.width * each.height
     return forwards + _encode(shape, area) + _decode(shape, area)
+
+
+def _forwards(branches: int, guidance_until: float) -> float:
+    """Of one branch, in a step of a walk that is guided for that share."""
+    return branches * guidance_until + (1.0 - guidance_until)
 
 
 def windows(each: Pass, native: int) -> int:

@@ -6,7 +6,7 @@ Latents are (1, 4, H/8, W/8), float32 throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -35,32 +35,23 @@ _VAE_SCALE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shortcuts:
-    """Ways to fewer computations that change the picture. By default there are none.
-
-    Attributes:
-        guidance_until: the share of the steps, from the first, that are guided; the others draw what the
-            prompt alone says, at half the cost. 0.5 of all steps: 0.75 of the work.
-        first_block: the threshold of `FirstBlockCache`; 0 is off. A skipped step costs one block of all.
-    """
-
-    guidance_until: float = 1.0
-    first_block: float = 0.0
-
-
-EXACT = Shortcuts()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """How strictly the prompt is followed: `branches` are predicted, negative first, and joined by `scale`.
+    """How strictly the prompt is followed: two branches are predicted, negative first, and joined by `scale`.
 
-    Only in the share `until` of the steps, from the first; after it the prompt's branch is computed alone.
+    Only in the share `until` of the steps, from the first; after it the prompt's branch is computed alone, at
+    half the cost (arXiv 2404.07724: at low noise guidance does harm). How many `branches` there are to
+    predict, and how many steps of the walk were `skipped` before the first, the samplers say.
     """
 
     scale: float
-    branches: int
     until: float = 1.0
+    branches: int = 1
+    skipped: int = 0
+
+    def branches_at(self, step: int, total: int) -> int:
+        """How many branches `step` of `total`, from 1, computes."""
+        guided = self.until * (self.skipped + total) + 1e-9
+        return self.branches if self.skipped + step <= guided else 1
 
 
 def draw_noise(generator: torch.Generator, channels: int, width: int, height: int) -> torch.Tensor:
@@ -74,23 +65,26 @@ def sample(
     scheduler: Any,
     *,
     embeds: tuple[torch.Tensor, ...],
-    guidance_scale: float,
+    guidance: Guidance,
     latents: torch.Tensor,
     generator: torch.Generator | None,
     on_step: StepCallback,
-    shortcuts: Shortcuts = EXACT,
+    first_block: float = 0.0,
 ) -> torch.Tensor:
     """Denoise `latents` (unit noise) along the scheduler's timesteps; float32 on the device they are on.
 
     Args:
         embeds: `(prompt,)`, or `(negative, prompt)` for guidance, each (L, C), real tokens only.
+        guidance: its scale, and until when.
         generator: for rules whose steps draw noise, else None.
         on_step: told (done, total) after every step.
+        first_block: the threshold of `FirstBlockCache`, which changes the picture; 0 is off. A skipped step
+            costs one block of all.
     """
     return denoise(
-        _forward(transformer, embeds, latents, shortcuts), scheduler, scheduler.timesteps,
+        _forward(transformer, embeds, latents, first_block), scheduler, scheduler.timesteps,
         latents=latents * scheduler.init_noise_sigma, dtype=transformer.dtype,
-        guidance=Guidance(scale=guidance_scale, branches=len(embeds), until=shortcuts.guidance_until),
+        guidance=replace(guidance, branches=len(embeds)),
         generator=generator, on_step=on_step,
     )  # fmt: skip
 
@@ -100,7 +94,7 @@ def sample_from(
     tail: Tail,
     *,
     embeds: tuple[torch.Tensor, ...],
-    guidance_scale: float,
+    guidance: Guidance,
     source: torch.Tensor,
     generator: torch.Generator,
     on_step: StepCallback,
@@ -112,15 +106,16 @@ def sample_from(
 
     Args:
         embeds: as in `sample`.
+        guidance: the same; `until` is a share of the steps of the whole schedule.
         source: the encoded picture, scaled, (1, C, h, w) on the device that computes.
         generator: draws the noise, on the CPU, and then that of the steps.
         on_step: as in `sample`.
     """
     noise = torch.randn(source.shape, generator=generator, dtype=torch.float32).to(source.device)
     return denoise(
-        _forward(transformer, embeds, source, EXACT), tail.scheduler, tail.timesteps,
+        _forward(transformer, embeds, source), tail.scheduler, tail.timesteps,
         latents=tail.scheduler.add_noise(source, noise, tail.timesteps[:1]), dtype=transformer.dtype,
-        guidance=Guidance(scale=guidance_scale, branches=len(embeds)),
+        guidance=replace(guidance, branches=len(embeds), skipped=tail.skipped),
         generator=generator if tail.stochastic else None, on_step=on_step,
     )  # fmt: skip
 
@@ -130,7 +125,7 @@ def sample_together(
     scheduler: Any,
     *,
     embeds: Sequence[tuple[torch.Tensor, ...]],
-    guidance_scale: float,
+    guidance: Guidance,
     latents: torch.Tensor,
     generators: list[torch.Generator] | None,
     on_step: StepCallback,
@@ -149,7 +144,7 @@ def sample_together(
     return denoise(
         forward, scheduler, scheduler.timesteps,
         latents=latents * scheduler.init_noise_sigma, dtype=dtype,
-        guidance=Guidance(scale=guidance_scale, branches=len(embeds[0])),
+        guidance=replace(guidance, branches=len(embeds[0])),
         generator=generators, on_step=on_step,
     )  # fmt: skip
 
@@ -158,14 +153,14 @@ def _forward(
     transformer: PixArtTransformer2DModel,
     embeds: tuple[torch.Tensor, ...],
     latents: torch.Tensor,
-    shortcuts: Shortcuts,
+    first_block: float = 0.0,
 ) -> Forward:
     device, dtype = latents.device, transformer.dtype
     return Forward(
         transformer,
         [each.to(device, dtype) for each in embeds],
         micro_conditions(transformer, latents, dtype),
-        cache=FirstBlockCache(shortcuts.first_block) if shortcuts.first_block > 0 else None,
+        cache=FirstBlockCache(first_block) if first_block > 0 else None,
     )
 
 
@@ -187,7 +182,7 @@ def denoise(
     total = len(timesteps)
     extra = {} if generator is None else {"generator": generator}
     for done, timestep in enumerate(timesteps, start=1):
-        branches = guidance.branches if done <= guidance.until * total else 1
+        branches = guidance.branches_at(done, total)
         inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
         output = predict(inputs, timestep[None].to(latents.device), branches=branches)
         prediction = guided(output[:, : latents.shape[1]].float(), guidance.scale, branches)

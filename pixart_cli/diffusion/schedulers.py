@@ -79,11 +79,12 @@ def build(
 
 @dataclass(frozen=True)
 class Tail:
-    """The end of a schedule: `scheduler` set to begin at the first of `timesteps`."""
+    """The end of a schedule: `scheduler` set to begin at the first of `timesteps`, `skipped` left out."""
 
     scheduler: Any
     timesteps: Any
     stochastic: bool
+    skipped: int = 0
 
 
 def build_rest(
@@ -105,7 +106,7 @@ def build_rest(
     first = len(scheduler.timesteps) - max(1, min(steps, round(steps * strength)))
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
-    return Tail(scheduler, scheduler.timesteps[first:], stochastic)
+    return Tail(scheduler, scheduler.timesteps[first:], stochastic, skipped=first)
 
 
 def build_tail(

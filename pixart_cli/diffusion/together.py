@@ -19,7 +19,7 @@ from pixart_cli.diffusion.cascade import Base, Report, generator_of, ready, stag
 from pixart_cli.diffusion.decode import is_picture
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.pipeline import Components
-from pixart_cli.diffusion.sampling import draw_noise, sample_together
+from pixart_cli.diffusion.sampling import Guidance, draw_noise, sample_together
 
 if TYPE_CHECKING:
     Embeds = tuple[torch.Tensor, ...]
@@ -55,8 +55,14 @@ def _kind(request: GenerationRequest, spec: ModelSpec) -> tuple[object, ...]:
     """What pictures of one forward have to have in common; one with an init image is alone."""
     _, size, _ = stages(request, spec)
     return (
-        *(size, request.num_inference_steps, request.guidance_scale, request.scheduler),
-        *(request.kv_compression, request.lora, request.init_image),
+        *(size, request.num_inference_steps, request.scheduler),
+        *(
+            request.guidance_scale,
+            request.guidance_until,
+            request.kv_compression,
+            request.lora,
+            request.init_image,
+        ),
     )
 
 
@@ -83,7 +89,8 @@ def draw_bases(
         channels = parts.transformer.config.in_channels
         noise = [draw_noise(generator, channels, *size) for generator in generators]
         latents = sample_together(
-            parts.transformer, scheduler, embeds=embeds, guidance_scale=first.guidance_scale,
+            parts.transformer, scheduler, embeds=embeds,
+            guidance=Guidance(scale=first.guidance_scale, until=first.guidance_until),
             latents=torch.cat(noise).to(plan.device),
             generators=generators if schedulers.RULES[first.scheduler].stochastic else None,
             on_step=lambda done, of: report("denoise", done, of),

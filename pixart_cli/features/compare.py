@@ -99,11 +99,11 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
 def _order(settings: Settings, changes: dict[str, object], prompt: str, cwd: Path) -> Order | PixartError:
     """The order of one model; a mistake in the request is everybody's, weights that fail only its own.
 
-    What is asked for PixArt's text encoder is not asked of a model that has another.
+    What is asked for PixArt's text encoder and steps is not asked of a model that has others.
     """
     try:
         if spec_of(str(changes["model"])).is_peer:
-            changes = {**changes, "encoder_bits": UNQUANTISED}
+            changes = {**changes, "encoder_bits": UNQUANTISED, "guidance_until": None}
         own = dataclasses.replace(settings, values={**settings.values, **changes})
         return plan_jobs(own, [prompt], cwd=cwd)
     except PixartError as error:

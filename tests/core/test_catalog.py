@@ -45,6 +45,8 @@ def test_the_defaults_of_every_row_can_be_asked_for(name: str) -> None:
     spec = get_model(name)
     assert BY_KEY["steps"].check(spec.default_steps) == spec.default_steps
     assert BY_KEY["guidance"].check(spec.default_guidance) == spec.default_guidance
+    until = spec.default_guidance_until
+    assert BY_KEY["guidance_until"].check(until) == until
     assert BY_KEY["scheduler"].check(spec.default_scheduler) == spec.default_scheduler
     assert len(spec.timesteps) in (0, spec.default_steps)
     assert set(spec.parts) == (set() if spec.built_in else set(spec.components))

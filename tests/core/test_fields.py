@@ -25,7 +25,7 @@ def test_defaults_pass_their_own_check() -> None:
     checked = {field.key: field.check(field.default) for field in FIELDS if field.default is not None}
     assert checked == {
         "negative": "", "kv_compression": "off", "refine": "off", "lora": "", "init_image": "",
-        "strength": 1.0, "encoder_bits": 16,
+        "strength": 1.0, "encoder_bits": 16, "guidance_until": 1.0,
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pixart_cli.core.options import (
 )
 
 OPTIONS = (
-    "preset res model seed count negative steps guidance scheduler kv_compression refine lora "
+    "preset res model seed count negative steps guidance guidance_until scheduler kv_compression refine lora "
     "init_image strength encoder_bits output force "
     "metadata device memory torch_compile prompt_cache offline yes json print0 quiet progress dry_run"
 )
@@ -43,8 +43,8 @@ def test_pixel_settings_follow_the_fields() -> None:
 
 def test_a_preset_describes_a_picture_and_not_a_run() -> None:
     assert set(PRESET_SETTINGS) == {
-        "res", "model", "seed", "negative", "steps", "guidance", "scheduler", "kv_compression", "refine",
-        "lora", "strength", "encoder_bits", "output", "prompt",
+        "res", "model", "seed", "negative", "steps", "guidance", "guidance_until", "scheduler",
+        "kv_compression", "refine", "lora", "strength", "encoder_bits", "output", "prompt",
     }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ GOOD = [
     ("kv_compression", "auto"), ("kv_compression", "8"),
     ("refine", "auto"), ("refine", "direct"), ("refine", "3"), ("refine", "0.75"),
     ("lora", ("a.safetensors:0.8", "b")), ("lora", ()), ("init_image", "x.png"), ("strength", 1.0),
-    ("encoder_bits", 4),
+    ("encoder_bits", 4), ("guidance_until", 0.7), ("guidance_until", 0),
     ("output", "out/"), ("output", "-"), ("force", True), ("metadata", "none"), ("device", "cuda:3"),
     ("device", "mps"), ("memory", "low"), ("progress", "plain"),
 ]  # fmt: skip
@@ -86,6 +86,7 @@ BAD = [
     ("lora", ["a"] * 17, "request-invalid"), ("init_image", "", "usage"), ("init_image", "a\x00", "usage"),
     ("strength", 0.0, "request-invalid"), ("strength", 1.01, "request-invalid"),
     ("strength", "much", "request-invalid"), ("encoder_bits", 2, "request-invalid"),
+    ("guidance_until", 1.01, "request-invalid"), ("guidance_until", "half", "request-invalid"),
     ("colour", "red", "usage"),
 ]  # fmt: skip
 
@@ -183,6 +184,6 @@ def test_what_a_picture_of_a_batch_may_have_of_its_own() -> None:
     assert set(PICTURE_SETTINGS) == {
         "preset", "res", "model", "seed", "count", "negative", "steps", "guidance", "scheduler",
         "kv_compression", "refine", "lora", "init_image", "strength", "encoder_bits", "output",
-        "metadata",
+        "metadata", "guidance_until",
     }  # fmt: skip
     assert all(row.whole_batch for row in SETTINGS if row.key not in PICTURE_SETTINGS)

@@ -11,7 +11,9 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.fields import SCHEDULERS
 from pixart_cli.core.peers import check_for_model, schedulers_of
 
-PLAIN: dict[str, Any] = {"scheduler": None, "refine": "auto", "kv_compression": "off"}
+PLAIN: dict[str, Any] = {
+    "scheduler": None, "refine": "auto", "kv_compression": "off", "guidance_until": None,
+}  # fmt: skip
 
 
 def check(
@@ -46,6 +48,7 @@ def test_the_rule_of_cascade_is_its_own() -> None:
         ("--direct", {"refine": "direct"}),
         ("--kv-compression", {"kv_compression": "2"}),
         ("--encoder-bits", {"encoder_bits": 8}),
+        ("--guidance-until", {"guidance_until": 0.5}),
     ],
 )
 def test_what_is_pixarts_alone(option: str, changes: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.fields import BY_NAME, MAX_PROMPT_BYTES, MAX_SIDE, SCHEDULERS
+from pixart_cli.core.fields import BY_NAME, FIELDS, MAX_PROMPT_BYTES, MAX_SIDE, SCHEDULERS
 from pixart_cli.core.request import GenerationRequest, check_text, fingerprint_of, refuse_unknown
 
 VALUES: dict[str, Any] = {
@@ -50,7 +50,7 @@ def test_the_fingerprint_is_stable_and_tells_every_field_apart() -> None:
         "prompt": "b", "negative_prompt": "c", "model": "lcm", "width": 32, "height": 32, "seed": 8,
         "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "lcm", "kv_compression": "2",
         "refine": "2", "lora": "a" * 64 + ":1.0", "init_image": "a" * 64,
-        "text_encoder_bits": 8,
+        "text_encoder_bits": 8, "guidance_until": 0.5,
     }  # fmt: skip
     others = {dataclasses.replace(request, **{name: value}).fingerprint for name, value in changes.items()}
     others.add(dataclasses.replace(request, init_image="a" * 64, strength=0.5).fingerprint)
@@ -60,12 +60,15 @@ def test_the_fingerprint_is_stable_and_tells_every_field_apart() -> None:
 
 def test_a_field_that_came_later_changes_no_fingerprint_but_its_own() -> None:
     request = GenerationRequest(**VALUES)
-    # The one that pictures had in which text_encoder_bits is not mentioned.
-    before = {name: value for name, value in request.to_dict().items() if name != "text_encoder_bits"}
+    # The one that pictures had in which these are not mentioned.
+    late = {field.name for field in FIELDS if field.late}
+    assert late == {"text_encoder_bits", "guidance_until"}
+    before = {name: value for name, value in request.to_dict().items() if name not in late}
     assert request.fingerprint == fingerprint_of(before)
     assert request.fingerprint == "d201760c3cd13484ab14dad83b97ee33f8ddb3fa02cf97ec8a705dec358fadbb"
-    eight = dataclasses.replace(request, text_encoder_bits=8)
-    assert fingerprint_of(before | {"text_encoder_bits": 8}) == eight.fingerprint != request.fingerprint
+    for changed in ({"text_encoder_bits": 8}, {"guidance_until": 0.5}):
+        other = dataclasses.replace(request, **changed)
+        assert fingerprint_of(before | changed) == other.fingerprint != request.fingerprint
 
 
 def test_an_int_and_a_float_guidance_are_one_request() -> None:

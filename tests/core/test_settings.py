@@ -113,7 +113,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         "preset": "flat", "res": "4k", "model": "mini", "seed": 3, "count": 2, "negative": "fog", "steps": 4,
         "guidance": 2.5, "scheduler": "euler", "kv_compression": "off", "refine": "0.8",
         "lora": ("a:0.5",), "init_image": "x.png", "strength": 0.4, "encoder_bits": 8,
-        "output": "out/",
+        "guidance_until": 0.5, "output": "out/",
         "force": True, "metadata": "none", "device": "cpu", "memory": "low", "torch_compile": True,
         "prompt_cache": 0, "offline": True, "yes": False, "json": True, "print0": True, "quiet": True,
         "progress": "none", "dry_run": True,
@@ -157,7 +157,7 @@ def test_what_is_asked_for_is_kept(home: Path) -> None:
         "prompt": "a red sun", "negative_prompt": "fog", "model": "sigma-2k", "width": 3579, "height": 5031,
         "num_inference_steps": 9, "guidance_scale": 0.0, "scheduler": "ddim", "seed": 0,
         "kv_compression": "off", "refine": "auto", "lora": "", "init_image": "", "strength": 1.0,
-        "text_encoder_bits": 16,
+        "text_encoder_bits": 16, "guidance_until": 1.0,
     }  # fmt: skip
     assert (job.size.dpi, job.size.bleed_mm, job.size.name) == (300.0, 3.0, "a3")
 

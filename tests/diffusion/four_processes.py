@@ -42,7 +42,7 @@ from pixart_cli.diffusion.links import Links
 from pixart_cli.diffusion.lora_file import find_lora
 from pixart_cli.diffusion.parallel import shared_out
 from pixart_cli.diffusion.renderer import NetworkRenderer
-from pixart_cli.diffusion.sampling import Shortcuts, draw_noise, sample
+from pixart_cli.diffusion.sampling import Guidance, draw_noise, sample
 from pixart_cli.diffusion.weights import locate
 from tests.toy_lora import save_lora
 from tests.toy_model import toy_transformer
@@ -137,8 +137,7 @@ def forwards(links: Counting) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def samples(links: Links) -> Iterator[tuple[str, dict[str, Any]]]:
     ways = {
-        "plain": Shortcuts(), "guided for half": Shortcuts(guidance_until=0.5),
-        "cached": Shortcuts(first_block=9.0), "both": Shortcuts(guidance_until=0.5, first_block=9.0),
+        "plain": (1.0, 0.0), "guided for half": (0.5, 0.0), "cached": (1.0, 9.0), "both": (0.5, 9.0),
     }  # fmt: skip
     for network_name, rule, way in [
         ("plain", "dpm++", "plain"), ("plain", "euler-a", "plain"), ("pool", "dpm++", "guided for half"),
@@ -150,12 +149,13 @@ def samples(links: Links) -> Iterator[tuple[str, dict[str, Any]]]:
 
         def compute(network: Any = network, rule: str = rule, way: str = way) -> torch.Tensor:
             generator = torch.Generator().manual_seed(1)
+            until, first_block = ways[way]
             return sample(
                 network, schedulers.build(rule, CONFIG, 4),
-                embeds=tuple(texts(EMPTY, LONG)), guidance_scale=4.5,
+                embeds=tuple(texts(EMPTY, LONG)), guidance=Guidance(scale=4.5, until=until),
                 latents=draw_noise(generator, 4, 112, 80),
                 generator=generator if schedulers.RULES[rule].stochastic else None,
-                on_step=lambda *_: None, shortcuts=ways[way],
+                on_step=lambda *_: None, first_block=first_block,
             )  # fmt: skip
 
         yield f"{network_name} {rule} {way}", both(network, links, compute)

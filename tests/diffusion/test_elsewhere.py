@@ -10,7 +10,7 @@ from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.device import RUNGS
 from pixart_cli.diffusion.refine import Refinement, refine
 from pixart_cli.diffusion.renderer import NetworkRenderer
-from pixart_cli.diffusion.sampling import draw_noise, sample, sample_from
+from pixart_cli.diffusion.sampling import Guidance, draw_noise, sample, sample_from
 from pixart_cli.diffusion.tiled_decode import decode_exact, encode_exact
 from pixart_cli.diffusion.weights import locate
 from tests.diffusion.elsewhere import Elsewhere
@@ -63,11 +63,12 @@ def test_every_rule_samples_and_refines(rule):
     }  # fmt: skip
     whole = schedulers.build(rule, BETAS, 3, device="meta")
     noise = draw_noise(generator, 4, 128, 128).to("meta")
+    guidance = Guidance(scale=4.5)
     drawn = sample(
-        network, whole, guidance_scale=4.5, latents=noise, generator=generator if stochastic else None, **told
-    )
+        network, whole, guidance=guidance, latents=noise, generator=generator if stochastic else None, **told
+    )  # fmt: skip
     rest = schedulers.build_rest(rule, BETAS, 3, 0.7, device="meta")
-    started = sample_from(network, rest, guidance_scale=4.5, source=noise, generator=generator, **told)
+    started = sample_from(network, rest, guidance=guidance, source=noise, generator=generator, **told)
     tail = schedulers.build_tail(rule, BETAS, 3, 0.8, device="meta")
     how = Refinement(side=16, guidance_scale=4.5, guidance_until=0.5, flat=0.1)
     source = torch.zeros(1, 4, 16, 24).to("meta")

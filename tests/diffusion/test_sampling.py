@@ -5,12 +5,13 @@ import torch
 
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.sampling import (
-    EXACT,
-    Shortcuts,
+    Guidance,
     draw_noise,
     guided,
     micro_conditions,
     sample,
+    sample_from,
+    sample_together,
 )
 from tests.toy_model import toy_transformer
 
@@ -23,14 +24,15 @@ def transformer():
     return toy_transformer().eval().requires_grad_(requires_grad=False)
 
 
-def denoise(transformer, *embeds, guidance=4.5, name="dpm++", seed=1, shortcuts=EXACT):
+def denoise(transformer, *embeds, guidance=4.5, until=1.0, name="dpm++", seed=1, **options):
     generator = torch.Generator().manual_seed(seed)
     steps = []
     latents = sample(
-        transformer, schedulers.build(name, CONFIG, 3), embeds=embeds, guidance_scale=guidance,
+        transformer, schedulers.build(name, CONFIG, 3), embeds=embeds,
+        guidance=Guidance(scale=guidance, until=until),
         latents=draw_noise(generator, 4, 48, 32),
         generator=generator if schedulers.RULES[name].stochastic else None,
-        on_step=lambda done, total: steps.append((done, total)), shortcuts=shortcuts,
+        on_step=lambda done, total: steps.append((done, total)), **options,
     )  # fmt: skip
     return latents, steps
 
@@ -95,12 +97,12 @@ def test_micro_conditions_are_for_those_who_know_them(transformer):
     assert told["aspect_ratio"].flatten().tolist() == pytest.approx([2 / 3])
 
 
-def batches(transformer, **options):
+def batches(transformer, texts=None, **options):
     """How many branches each step computes."""
     seen = []
     hook = transformer.norm_out.register_forward_hook(lambda module, given, out: seen.append(len(out)))
     generator = torch.Generator().manual_seed(0)
-    texts = torch.randn(1, 16, generator=generator), torch.randn(5, 16, generator=generator)
+    texts = texts or (torch.randn(1, 16, generator=generator), torch.randn(5, 16, generator=generator))
     latents, _ = denoise(transformer, *texts, **options)
     hook.remove()
     return seen, latents
@@ -109,19 +111,55 @@ def batches(transformer, **options):
 def test_guidance_can_end_early(transformer):
     seen, whole = batches(transformer)
     assert seen == [2, 2, 2]
-    seen, early = batches(transformer, shortcuts=Shortcuts(guidance_until=2 / 3))
+    seen, early = batches(transformer, until=2 / 3)
     assert seen == [2, 2, 1]
     assert not torch.equal(whole, early)
-    seen, never = batches(transformer, shortcuts=Shortcuts(guidance_until=0))
+    seen, never = batches(transformer, until=0)
     assert seen == [1, 1, 1]
     generator = torch.Generator().manual_seed(0)
     _, text = torch.randn(1, 16, generator=generator), torch.randn(5, 16, generator=generator)
     assert torch.allclose(never, denoise(transformer, text)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.29, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("total", [1, 10, 30, 100])
+def test_so_many_steps_are_guided(share, total):
+    guidance = Guidance(scale=4.5, until=share, branches=2)
+    seen = [guidance.branches_at(step, total) for step in range(1, total + 1)]
+    assert seen == sorted(seen, reverse=True)
+    assert seen.count(2) == round(share * total + 1e-6 - 0.5)
+
+
+def test_guidance_of_pictures_together_ends_as_of_one_alone(transformer):
+    texts = torch.randn(1, 16), torch.randn(5, 16)
+    seen, alone = batches(transformer, until=2 / 3, texts=texts)
+    noise = draw_noise(torch.Generator().manual_seed(1), 4, 48, 32)
+    both = sample_together(
+        transformer, schedulers.build("dpm++", CONFIG, 3), embeds=[texts, texts],
+        guidance=Guidance(scale=4.5, until=2 / 3), latents=torch.cat([noise, noise]), generators=None,
+        on_step=lambda *_: None,
+    )  # fmt: skip
+    assert seen == [2, 2, 1]
+    assert torch.allclose(both, alone.expand(2, -1, -1, -1), atol=1e-4)
+
+
+def test_from_a_picture_the_share_is_of_the_whole_walk(transformer):
+    """Low noise is low noise, wherever one began."""
+    tail = schedulers.build_rest("dpm++", CONFIG, 10, 0.5)
+    seen = []
+    hook = transformer.norm_out.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    sample_from(
+        transformer, tail, embeds=(torch.randn(1, 16), torch.randn(5, 16)),
+        guidance=Guidance(scale=4.5, until=0.7), source=torch.zeros(1, 4, 4, 6),
+        generator=torch.Generator().manual_seed(0), on_step=lambda *_: None,
+    )  # fmt: skip
+    hook.remove()
+    assert seen == [2, 2, 1, 1, 1]
+
+
 def test_first_block_caching_is_off_unless_asked_for(transformer):
     _, exact = batches(transformer)
-    _, never = batches(transformer, shortcuts=Shortcuts(first_block=1e-9))
-    _, always = batches(transformer, shortcuts=Shortcuts(first_block=1e9))
+    _, never = batches(transformer, first_block=1e-9)
+    _, always = batches(transformer, first_block=1e9)
     assert torch.allclose(exact, never, atol=1e-5)
     assert not torch.allclose(exact, always, atol=1e-5)

@@ -10,7 +10,7 @@ import torch
 from pixart_cli.core.catalog import ModelSpec
 from pixart_cli.diffusion import schedulers
 from pixart_cli.diffusion.decode import decode
-from pixart_cli.diffusion.sampling import draw_noise, sample
+from pixart_cli.diffusion.sampling import Guidance, draw_noise, sample
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -59,7 +59,8 @@ class Preview:
             ):
                 latents = sample(
                     transformer, scheduler, embeds=embeds if spec.default_guidance > 1 else embeds[1:],
-                    guidance_scale=spec.default_guidance, latents=noise.to(self._device),
+                    guidance=Guidance(scale=spec.default_guidance, until=spec.default_guidance_until),
+                    latents=noise.to(self._device),
                     generator=generator if schedulers.RULES[spec.default_scheduler].stochastic else None,
                     on_step=_ignore,
                 )  # fmt: skip

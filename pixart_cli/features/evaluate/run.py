@@ -47,6 +47,7 @@ class EvalPlan:
             "weights": self.revision,
             "steps": self.spec.default_steps,
             "guidance": self.spec.default_guidance,
+            "guidance_until": self.spec.default_guidance_until,
             "scheduler": self.spec.default_scheduler,
         }
 
@@ -87,7 +88,7 @@ def _request(question: Question[Any], model: str, spec: ModelSpec) -> Generation
     return GenerationRequest(
         prompt=question.prompt, model=model, width=native.width, height=native.height,
         num_inference_steps=spec.default_steps, guidance_scale=spec.default_guidance,
-        scheduler=spec.default_scheduler, seed=question.seed,
+        guidance_until=spec.default_guidance_until, scheduler=spec.default_scheduler, seed=question.seed,
     )  # fmt: skip
 
 

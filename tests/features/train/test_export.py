@@ -46,6 +46,7 @@ def test_it_is_drawn_with_as_the_built_in_model_is(saved: Path) -> None:
     made, built_in = spec_of_folder(saved), catalog()["mini"]
     assert made.default_scheduler == built_in.default_scheduler
     assert (made.default_steps, made.default_guidance) == (built_in.default_steps, built_in.default_guidance)
+    assert made.default_guidance_until == built_in.default_guidance_until
     assert made.refine == built_in.refine
 
 
