@@ -77,16 +77,16 @@ def _landscape(canvas: Canvas, scene: Landscape, rng: Random) -> None:
 def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) -> list[tuple[float, float]]:
     """Where the sun or moon is (first), then places for things in the air that keep clear of it."""
     w, unit = canvas.width, canvas.unit
-    place = scene.celestial.place if scene.celestial else rng.choice(PLACES)
-    x = w * (PLACES.index(place or "center") * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
+    place = (scene.celestial.place if scene.celestial else None) or "center"
+    x = w * (PLACES.index(place) * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
     radius = 0.18 * unit
     sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.19 * unit, horizon * 0.3), horizon * 0.56))
     count = scene.flyers.count if scene.flyers else 0
     return [sun, *_air_spots(canvas, _columns(canvas, place, sun[0]), count, rng, horizon)]
 
 
-def _columns(canvas: Canvas, place: str | None, sun: float) -> tuple[float, float]:
-    """The middles of two columns of sky beside the one of the sun or moon."""
+def _columns(canvas: Canvas, place: str, sun: float) -> tuple[float, float]:
+    """The middles of two columns of sky beside the one of the sun or moon, or beside the empty middle."""
     w, clear = canvas.width, 0.2 * canvas.unit
     if place == "left":
         room = w - sun - clear

@@ -23,15 +23,15 @@ def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow
     if land == "city":
         return _city(canvas, ink, horizon, rng)
     ridges = {"mountains": _peaks, "hills": _waves, "dunes": _crests, "forest": _firs}[land]
-    back = 1 if land == "forest" else rng.randint(1, 3)
+    back = 1 if land in ("forest", "dunes") else rng.randint(1, 2)
     bottom = canvas.height * 0.84
     for i in range(back, -1, -1):
         level = horizon + (bottom - horizon) * (1 - i / (back + 1)) * 0.62
         ridge = ridges(canvas, level, rng)
-        haze = mix(ink, canvas.ground, 0.24 * i if back < 2 else 0.44 * i / back)
+        haze = mix(ink, canvas.ground, (0.3 if back < 2 else 0.25) * i)
         canvas.below(ridge, haze)
         if land == "dunes":
-            _shadows(canvas, ridge, shade(haze, 0.86) if sum(haze) > 200 else shade(haze, 1.16))
+            _shadows(canvas, ridge, shade(haze, 0.8) if sum(haze) > 200 else shade(haze, 1.25))
     return ridge
 
 
@@ -73,9 +73,10 @@ def _waves(canvas: Canvas, level: float, rng: Random) -> list[float]:
 
 
 def _crests(canvas: Canvas, level: float, rng: Random) -> list[float]:
-    """Dunes: a long hollow rise to a sharp crest, and a steep fall."""
-    length = canvas.unit * rng.uniform(0.75, 1.1)
-    shift, high = rng.uniform(0, length), canvas.unit * rng.uniform(0.11, 0.16)
+    """Dunes: a long hollow rise to a sharp crest, and a steep fall; one crest at least is in the picture."""
+    length = canvas.unit * rng.uniform(0.95, 1.25)
+    crest = rng.uniform(0.15, 0.8) * min(length, canvas.width)
+    shift, high = _CREST * length - crest, canvas.unit * rng.uniform(0.16, 0.21)
     ridge = []
     for x in range(canvas.width):
         t = ((x + shift) % length) / length
@@ -93,7 +94,7 @@ def _shadows(canvas: Canvas, ridge: list[float], ink: RGB) -> None:
     for top in tops:
         foot = next((x for x in range(top + 1, len(ridge)) if ridge[x] <= ridge[x - 1]), len(ridge))
         slope = [(float(x), ridge[x]) for x in range(top, foot, max(1, (foot - top) // 24))]
-        span, deep = foot - top, 0.75 * canvas.unit * (1 - _CREST)
+        span, deep = foot - top, 0.95 * canvas.unit * (1 - _CREST)
         bow = [
             (top + span * (1 - t) - 0.5 * span * math.sin(math.pi * t), ridge[top] + deep * (1 - t) ** 0.8)
             for t in (i / 12 for i in range(13))

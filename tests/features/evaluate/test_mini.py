@@ -23,12 +23,12 @@ def test_questions_are_a_function_of_number_and_seed(questions) -> None:
 
 def test_the_first_questions_are_these_for_as_long_as_the_definition_is() -> None:
     assert [question.prompt for question in Mini().questions(4, 1)] == [
-        "a sun over brown hills under a pink sky",
-        "a circle and a star on a blue background",
-        "turquoise hills under a blue sky with three purple trees",
-        "a blue star on a pink background",
+        "a sun over a teal forest under a purple sky",
+        "a sun over white mountains under a pink sky with a cabin",
+        "three teal squares on a white background",
+        "an orange sun over a blue sea under a teal sky",
     ]
-    assert Mini().definition == "mini-2"
+    assert Mini().definition == "mini-3"
 
 
 def test_kinds_take_turns_and_every_question_is_held_out_and_new(questions) -> None:
