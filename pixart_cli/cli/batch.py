@@ -16,13 +16,13 @@ from pixart_cli.cli.advice import tell_of_better, tell_of_tiny_encoder
 from pixart_cli.cli.batch_check import show
 from pixart_cli.cli.batch_engine import EngineWish, ray_engine
 from pixart_cli.cli.batch_report import Report
-from pixart_cli.cli.consent import renderer_for, with_weights
+from pixart_cli.cli.consent import obtain_loras, renderer_for, with_weights
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import Printer, as_typed
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import here
-from pixart_cli.core.settings import Settings
+from pixart_cli.core.settings import Settings, lay_over
 
 if TYPE_CHECKING:
     from pixart_cli.cli.batch_source import PromptSource
@@ -112,8 +112,13 @@ def _call(context: typer.Context, refine: str | None) -> _Call:
     prompts = PromptSource(said["source"], format_of(said["format"]), said["sample"])
     from pixart_cli.features.batch.resolve import Resolver
 
-    resolver = Resolver(typed, cwd=here())
-    _set_up(door.printer, resolver.settings)
+    _set_up(door.printer, lay_over(typed, cwd=here()))
+
+    def obtain(settings: Settings) -> None:
+        if not said["check"]:
+            obtain_loras(door.printer, settings.values["lora"], settings.values)
+
+    resolver = Resolver(typed, cwd=here(), obtain=obtain)
     return _Call(door, resolver, prompts, typed, shard=shard, engine=engine)
 
 

@@ -202,3 +202,28 @@ def test_a_lora_of_the_hub_is_fetched_once_agreed_to(pixart, hub, lora, tmp_path
     assert pixart(*words, "-o", "y.png").code == 0
     assert hub.fetched("pytorch_lora") == 1
     assert pixart("replay", "x.png").code == 0
+
+
+def test_so_are_those_of_a_batch_and_of_its_prompts(pixart, hub, lora, tmp_path):
+    (tmp_path / "list.txt").write_text("a sun\n  --lora owner/ink:0.5\na moon\n")
+    words = ("batch", "list.txt", "-r", "64x48", "-o", "out/")
+    ran = pixart(*words)
+    assert (ran.code, hub.asked) == (3, [])
+    assert "list.txt:1: the LoRA owner/ink is not on this machine" in ran.err
+    assert pixart(*words, "--yes", "--check").code == 3
+    assert pixart(*words, "--yes", "--offline").code == 3
+    assert hub.asked == []
+    ran = pixart(*words, "--yes", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    assert hub.fetched("pytorch_lora") == 1
+    loras = {read_record(path).request.lora for path in (tmp_path / "out").glob("*.png")}
+    assert loras == {"", f"{sha256(lora)}:0.5"}
+
+
+def test_one_typed_for_a_whole_batch_is_fetched_before_it_begins(pixart, hub, tmp_path):
+    (tmp_path / "list.txt").write_text("a sun\na moon\n")
+    words = ("batch", "list.txt", "-r", "64x48", "-o", "out/", "--lora", "owner/ink")
+    assert pixart(*words).code == 3
+    assert "--yes to download it" in pixart(*words).err
+    assert pixart(*words, "--yes").code == 0
+    assert hub.fetched("pytorch_lora") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -50,6 +50,10 @@ class _Spoken:
     store: Store
 
 
+def _nothing(_settings: Settings) -> None:
+    """What is here is enough."""
+
+
 class Resolver:
     """Makes pictures of prompts. What one set of options comes to is worked out once.
 
@@ -58,13 +62,17 @@ class Resolver:
     Args:
         typed: the settings of the command line, by key; None means "not typed".
         cwd: where relative names start.
+        obtain: sees to it that what one set of options names is here, before it is read.
 
     Raises:
         PixartError: as `settings.lay_over`; "output-invalid" for an output that holds one picture alone; as
             `generate.gather` for what the command line names.
     """
 
-    def __init__(self, typed: Mapping[str, Any], *, cwd: Path) -> None:
+    def __init__(
+        self, typed: Mapping[str, Any], *, cwd: Path, obtain: Callable[[Settings], None] = _nothing
+    ) -> None:
+        self._obtain = obtain
         self._typed = {key: value for key, value in typed.items() if value is not None}
         self._cwd = cwd
         self.settings = lay_over(self._typed, cwd=cwd)
@@ -74,7 +82,7 @@ class Resolver:
         self._models: dict[str, str] = {}  # by the name that pictures record
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
         if _names_files(self.settings):
-            gather(self.settings)
+            self._gather(self.settings)
         values = self.settings.values
         self._planner = Planner(
             device=values["device"], memory=values["memory"], compiled=values["torch_compile"]
@@ -144,11 +152,15 @@ class Resolver:
             naming, store = self._naming(settings.values["output"])
         if settings.values["metadata"] == "none":
             _check_known_by_name(settings.values["output"])
-        inputs, files = gather(settings) if _names_files(settings) else (NO_INPUTS, {})
+        inputs, files = self._gather(settings) if _names_files(settings) else (NO_INPUTS, {})
         sample = self._jobs("x", settings, inputs)[0].request
         self._check_names(sample)
         check_library(sample.text_encoder_bits)
         return _Spoken(settings, sample.model, inputs, files, naming, store)
+
+    def _gather(self, settings: Settings) -> tuple[Inputs, Mapping[str, Path]]:
+        self._obtain(settings)
+        return gather(settings)
 
     def _check_names(self, request: GenerationRequest) -> None:
         """Refuse a second model of one name: pictures know the folder of their model by its last name."""
