@@ -179,17 +179,20 @@ class Report:
         """
         tally = self._tally
         assert tally is not None  # noqa: S101
-        numbers = {"drawn": tally.drawn, "existing": tally.existing, "failed": tally.failed}
+        numbers = {"drawn": tally.drawn, "existing": tally.existing}
+        lists = {"images": self._images, "failed": self._failed}
         if tally.failed:
             if self._printer.as_events:
-                self._printer.attach(EVENTS, **numbers)
+                self._printer.attach(EVENTS, **numbers, failed=tally.failed)
+            else:
+                self._printer.attach(RESULT, **lists, **numbers)
             what = f"{pictures(tally.failed)} of {tally.done} failed"
             raise PixartError(
                 "batch-partial", what, f"Their list is {failures}: try again with: pixart batch {failures}"
             )
         self._printer.say(f"{pictures(tally.drawn)} drawn, {tally.existing} there already")
-        self._printer.document(RESULT, images=self._images, **numbers)
-        self._printer.event("done", schema=EVENTS, ok=True, **numbers)
+        self._printer.document(RESULT, **lists, **numbers)
+        self._printer.event("done", schema=EVENTS, ok=True, **numbers, failed=tally.failed)
 
 
 def tell_failure(printer: Printer, event: Failed | Refused) -> dict[str, Any]:

@@ -139,10 +139,11 @@ def test_the_document_holds_pictures_and_failures(pixart, prompts, tmp_path):
     prompts.write_text("sun\n  -s 1\nmoon\n  --init-image none.png\n")
     told = pixart("batch", "list.txt", "--json", *SMALL).json
     assert ([image["path"] for image in told["images"]], len(told["failed"])) == (["sun-1.png"], 1)
-    assert told["error"]["code"] == "batch-partial"
+    assert (told["error"]["code"], told["drawn"], told["existing"]) == ("batch-partial", 1, 0)
     prompts.write_text("sun\n  -s 1\n")
     told = pixart("batch", "list.txt", "--json", *SMALL).json
-    assert (told["ok"], told["images"], told["existing"]) == (True, [], 1)
+    assert (told["ok"], told["images"], told["failed"]) == (True, [], [])
+    assert (told["drawn"], told["existing"]) == (0, 1)
 
 
 def test_a_wrong_line_is_found_before_anything_is_drawn(pixart, tmp_path, stand_in):
