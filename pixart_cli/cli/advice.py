@@ -45,6 +45,12 @@ def tell_of_tiny_encoder(printer: Printer, model: str, settings: Settings) -> No
         printer.warn(f"--encoder-bits {bits} is of no use with {model}, whose text encoder is tiny: left out")
 
 
+def tell_of_no_compiler(printer: Printer, order: Order, settings: Settings) -> None:
+    """Other networks are diffusers' own, and are not compiled."""
+    if order.spec.is_peer and settings.values["torch_compile"]:
+        printer.warn(f"--torch-compile is for PixArt's networks, not for {order.spec.name}: left out")
+
+
 def tell_of_better(printer: Printer) -> None:
     """Who draws with the built-in model because there is no other is told of the others."""
     printer.hint(

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pixart_cli.cli import options
-from pixart_cli.cli.advice import tell_of_better, tell_of_few_steps, tell_of_loss, tell_of_tiny_encoder
+from pixart_cli.cli.advice import (
+    tell_of_better,
+    tell_of_few_steps,
+    tell_of_loss,
+    tell_of_no_compiler,
+    tell_of_tiny_encoder,
+)
 from pixart_cli.cli.consent import obtain_loras, renderer_of
 from pixart_cli.cli.options import Door, door_of
 from pixart_cli.cli.output import RESULT, Printer, as_typed, is_terminal, size_words, table, time_words
@@ -96,6 +102,7 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     tell_of_loss(door.printer, order)
     tell_of_few_steps(door.printer, order)
     tell_of_tiny_encoder(door.printer, order.model, settings)
+    tell_of_no_compiler(door.printer, order, settings)
     if settings.values["dry_run"]:
         _show_plan(door.printer, order, settings.values["output"])
         return

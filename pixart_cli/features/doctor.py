@@ -18,6 +18,7 @@ from pixart_cli.core.catalog import BUILT_IN, catalog, default_model, get_model
 from pixart_cli.core.encoder_bits import UNQUANTISED, bits_for
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.presets import all_presets
+from pixart_cli.core.refine import AUTO
 from pixart_cli.core.settings import lay_over
 from pixart_cli.diffusion.device import Facts, Machine, plan, probe
 from pixart_cli.diffusion.hub_cache import hub_cache
@@ -213,7 +214,7 @@ def _plans(machine: Machine, installed: set[str]) -> Iterator[Finding]:
     for name in names:
         try:
             known = Facts(parameters=parameters_of(name), encoder_bits=bits_for(_bits(), get_model(name)))
-            found = plan(machine, get_model(name), width, height, facts=known)
+            found = plan(machine, get_model(name), width, height, refine=AUTO, facts=known)
         except PixartError as error:
             yield Finding("plan", "note", error.message, error.hint)
             continue

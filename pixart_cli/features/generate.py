@@ -140,7 +140,7 @@ def plan_for(
         probe(), spec, request.width, request.height, device=device, memory=memory,
         refine=request.refine, facts=facts_of(request),
     )  # fmt: skip
-    return dataclasses.replace(planned, compiled=compiled)
+    return dataclasses.replace(planned, compiled=compiled and not spec.is_peer)
 
 
 def facts_of(request: GenerationRequest) -> Facts:

@@ -36,3 +36,12 @@ def test_a_few_step_model_warns_of_what_it_was_not_trained_for(pixart):
     assert guided.startswith("lcm has guidance in its weights: 4.5")
     ruled, stepped = warnings("dmd", "--scheduler", "ddim", "--steps", 4)
     assert (ruled[-9:], stepped[-15:]) == ("lcm alone", "--steps 1 alone")
+
+
+def test_a_network_that_is_not_compiled_is_named(pixart):
+    ran = pixart("gen", "sun", *SMALL, "-m", "sdxl", "--torch-compile", "--dry-run")
+    assert "warning: --torch-compile is for PixArt's networks, not for sdxl: left out" in ran.err
+    assert "compiled" not in ran.err.replace("--torch-compile", "")
+    assert (
+        "left out" not in pixart("gen", "sun", *SMALL, "-m", "sigma-256", "--torch-compile", "--dry-run").err
+    )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pixart_cli.core.catalog import get_model
 from pixart_cli.core.errors import PixartError
 from pixart_cli.diffusion import quantisation
-from pixart_cli.diffusion.device import Accelerator, Machine
+from pixart_cli.diffusion.device import Accelerator, Machine, plan
 from pixart_cli.features import doctor
 
 GIB = 1 << 30
@@ -117,6 +118,8 @@ def test_plans_are_for_the_built_in_model_and_the_best_here():
     texts = [finding.text for finding in doctor._plans(machine(), {"mini", "sigma-1024", "python"})]
     assert [text.split()[0] for text in texts] == ["mini", "sigma-1024"]
     assert all("3840x2160" in text for text in texts)
+    planned = plan(machine(), get_model("mini"), 3840, 2160, refine="auto")  # as gen does it
+    assert f"about {planned.seconds_estimate:.0f} s of drawing" in texts[0]
     (finding,) = doctor._plans(machine(memory_bytes=1 << 20), {"mini"})
     assert (finding.state, bool(finding.remedy)) == ("note", True)
 
