@@ -54,7 +54,7 @@ def evaluate(
     \b
     Examples:
       pixart eval --suite mini --prompts 60
-      pixart eval --suite mini -m ink/model --prompts 500 -o ink-eval/
+      pixart eval --suite mini -m strong/model --prompts 500 -o strong-eval/
     """
     door = door_of(context, as_json=json)
     door.printer.quiet |= quiet
