@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from pixart_cli.cli.output import Printer
 from pixart_cli.core.catalog import BUILT_IN
 from pixart_cli.core.encoder_bits import UNQUANTISED
+from pixart_cli.core.guidance import guided_steps, made_steps
+from pixart_cli.core.refine import DIRECT
 from pixart_cli.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ MUCH_CUT: Final = 0.1  # part of the picture drawn
 
 def tell_of_loss(printer: Printer, order: Order) -> None:
     """No named size but three screens in a row, and what is wider than 4:1, loses as much."""
-    if order.bin.crop > MUCH_CUT:
-        request, drawn = order.jobs[0].request, order.bin
+    request, drawn = order.jobs[0].request, order.bin
+    if drawn.crop > MUCH_CUT and request.refine != DIRECT:
         what = f"{request.width}x{request.height} is cut from a picture of {drawn.width}x{drawn.height}"
         printer.warn(f"{what}: {drawn.crop:.0%} of what is drawn is lost")
 
@@ -36,6 +38,20 @@ def tell_of_few_steps(printer: Printer, order: Order) -> None:
         printer.warn(f"{spec.name} was trained for the scheduler {spec.default_scheduler} alone")
     if spec.timesteps and request.num_inference_steps != spec.default_steps:
         printer.warn(f"{spec.name} was trained for --steps {spec.default_steps} alone")
+
+
+def tell_of_no_guidance(printer: Printer, order: Order, settings: Settings) -> None:
+    """Near its end a walk is not guided, and from a picture to start from only its end may be left."""
+    request, steps = order.jobs[0].request, order.jobs[0].request.num_inference_steps
+    asked = any(settings.origins[key] != "built-in" for key in ("guidance", "negative"))
+    made = made_steps(steps, request.strength)
+    if not asked or request.guidance_scale <= 1:
+        return
+    if guided_steps(request.guidance_until, made, skipped=steps - made) == 0:
+        what = (
+            f"--guidance-until {request.guidance_until:g} of {steps} steps, the last {made} of which are made"
+        )
+        printer.warn(f"{what}: none is guided, and --guidance and --negative have no effect")
 
 
 def tell_of_tiny_encoder(printer: Printer, model: str, settings: Settings) -> None:

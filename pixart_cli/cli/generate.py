@@ -19,6 +19,7 @@ from pixart_cli.cli.advice import (
     tell_of_few_steps,
     tell_of_loss,
     tell_of_no_compiler,
+    tell_of_no_guidance,
     tell_of_tiny_encoder,
 )
 from pixart_cli.cli.consent import obtain_loras, renderer_of
@@ -101,6 +102,7 @@ def draw(door: Door, settings: Settings, words: Sequence[str]) -> None:
     order = generate.plan_jobs(settings, read_prompts(door.printer, words), cwd=here())
     tell_of_loss(door.printer, order)
     tell_of_few_steps(door.printer, order)
+    tell_of_no_guidance(door.printer, order, settings)
     tell_of_tiny_encoder(door.printer, order.model, settings)
     tell_of_no_compiler(door.printer, order, settings)
     if settings.values["dry_run"]:
@@ -138,12 +140,23 @@ def _check_standard_output(settings: Settings) -> None:
 
 
 def _announce(printer: Printer, order: Order) -> None:
-    request, last = order.jobs[0].request, order.jobs[-1].request
-    seeds = f"seed {request.seed}" if request.seed == last.seed else f"seeds {request.seed} to {last.seed}"
+    request = order.jobs[0].request
     many = f"{len(order.jobs)} pictures" if len(order.jobs) > 1 else "1 picture"
     here = place(os.environ)
     where = order.plan.device if here.alone else f"{order.plan.device} in {here.size} processes"
-    printer.say(f"{request.model}: {many} of {request.width}x{request.height} on {where}, {seeds}")
+    printer.say(
+        f"{request.model}: {many} of {request.width}x{request.height} on {where}, {_seeds_words(order)}"
+    )
+
+
+def _seeds_words(order: Order) -> str:
+    """One, a row of them, or how many: prompts without a typed seed have each its own."""
+    seeds = list(dict.fromkeys(job.request.seed for job in order.jobs))
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}" if len(seeds) < 4 else f"{len(seeds)} seeds"
 
 
 def _draw_all(printer: Printer, order: Order, renderer: Any, settings: Settings) -> None:
@@ -214,11 +227,12 @@ def _show_plan(printer: Printer, order: Order, output: str | None) -> None:
 def _plan_rows(order: Order) -> list[tuple[str, str]]:
     plan, drawn, request = order.plan, order.bin, order.jobs[0].request
     seconds = plan.seconds_estimate
+    cut = f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"
     return [
         ("model", f"{order.model}: {order.spec.title}"),
         ("weights", _weights(order)),
         ("size", f"{request.width}x{request.height} pixels"),
-        ("bin", f"{drawn.width}x{drawn.height}, of which {drawn.crop:.1%} is cut away"),
+        *(() if request.refine == DIRECT else [("bin", cut)]),
         ("refine", _passes_words(order)),
         *_input_rows(order),
         ("device", f"{plan.device}, {plan.dtype}, {plan.offload}{', compiled' if plan.compiles else ''}"),

@@ -134,7 +134,8 @@ FIELDS: Final = (
           help="bits of the text encoder's weights: 8 and 4 are approximations and need the extra quant"),
     Field(name="guidance_until", key="guidance_until", kind=float, infotext="Guidance until", default=1.0,
           minimum=0.0, maximum=1.0, late=True,
-          help="the share of the steps, from the first, that are guided; the others take half the time"),
+          help="the share of the steps, from the first, that are guided; the others take half the time."
+          " Passes of --refine have their model's own"),
 )  # fmt: skip
 
 BY_NAME: Final = {field.name: field for field in FIELDS}

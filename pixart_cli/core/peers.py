@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from pixart_cli.core import kv_compression, refine
@@ -13,6 +14,7 @@ from pixart_cli.core.fields import SCHEDULERS
 if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
 
+_SETTINGS: Final = {"--direct": "refine"}  # of options that go by another name
 _ONE_STEP: Final = "lcm"
 _WUERSTCHEN: Final = "wuerstchen"
 
@@ -32,8 +34,9 @@ def check_for_model(
     lora: bool,
     init_image: bool,
     encoder_bits: int = UNQUANTISED,
+    told_by: Callable[[str], AbstractContextManager[None]] = lambda _key: nullcontext(),
 ) -> None:
-    """Refuse what `spec` cannot do; `values` are settings.
+    """Refuse what `spec` cannot do; `values` are settings, and `told_by` names where a setting came from.
 
     Raises:
         PixartError: "request-invalid" saying what it can do.
@@ -41,7 +44,8 @@ def check_for_model(
     scheduler = values["scheduler"]
     if scheduler is not None and scheduler not in schedulers_of(spec):
         what = f"{spec.name} cannot be drawn with scheduler {scheduler}"
-        raise PixartError("request-invalid", what, f"It can with {', '.join(schedulers_of(spec))}.")
+        with told_by("scheduler"):
+            raise PixartError("request-invalid", what, f"It can with {', '.join(schedulers_of(spec))}.")
     if not spec.is_peer:
         return
     asked = {
@@ -54,4 +58,5 @@ def check_for_model(
     }
     for option in (option for option, there in asked.items() if there):
         what = f"{option} is for PixArt's networks; {spec.name} is {spec.title}"
-        raise PixartError("request-invalid", what, f"Leave {option} out, or choose another model.")
+        with told_by(_SETTINGS.get(option, option.removeprefix("--").replace("-", "_"))):
+            raise PixartError("request-invalid", what, f"Leave {option} out, or choose another model.")

@@ -13,9 +13,11 @@ from typing import Any, Final
 from pixart_cli.core.request import GenerationRequest
 
 # Names that tell nothing of a person, and that facts such as "device: cpu" need.
-_PUBLIC: Final = frozenset(
-    ("cpu", "cuda", "mps", "nvidia", "apple", "intel", "amd", "linux", "darwin", "windows", "torch", "root")
-)
+_PUBLIC: Final = frozenset((
+    "cpu", "cuda", "mps", "nvidia", "apple", "intel", "amd", "linux", "darwin", "windows", "torch", "root",
+    "pixart", "mini", "sigma", "alpha", "sdxl", "cascade", "diffusers", "transformers", "python", "sdpa",
+    "full", "low", "offload", "whole", "float32", "bfloat16", "float16",
+))  # fmt: skip
 _WHOLE_PATH: Final = re.compile(r"(?:~|/|\\\\|[A-Za-z]:[\\/])")
 _URL_OR_PATH: Final = re.compile(
     r"(?P<url>https?://[^\s\"'<>]+)"

@@ -188,11 +188,12 @@ def resolve_requests(
         spec = _model(values["model"], size, installed)
     check_for_model(
         values, spec, lora=bool(inputs.lora), init_image=inputs.parent is not None,
-        encoder_bits=values["encoder_bits"],
+        encoder_bits=values["encoder_bits"], told_by=lambda key: naming_origin(settings, key),
     )  # fmt: skip
     check_kv_compression(values["kv_compression"], spec)
     check_refine_of(values["refine"], spec)
-    values = {**values, "strength": strength_of(values["strength"], inputs.parent, spec)}
+    with naming_origin(settings, "strength"):
+        values = {**values, "strength": strength_of(values["strength"], inputs.parent, spec)}
     size = size or Size(spec.native, spec.native)
     pairs = [(prompt, seed) for prompt in prompts for seed in _seeds(values["seed"], values["count"])]
     return [
@@ -231,6 +232,9 @@ def _seeds(typed: int | None, count: int) -> range:
 def _request(
     values: Mapping[str, Any], prompt: str, seed: int, spec: ModelSpec, size: Size, inputs: Inputs
 ) -> GenerationRequest:
+    guidance_scale = _or(values["guidance"], spec.default_guidance)
+    # Without guidance it ends nowhere: one picture, one request.
+    until = _or(values["guidance_until"], spec.default_guidance_until) if guidance_scale > 1 else 1.0
     before, _, after = values.get("prompt", "{prompt}").partition("{prompt}")
     return GenerationRequest(
         prompt=before + prompt + after,
@@ -239,7 +243,7 @@ def _request(
         width=size.width,
         height=size.height,
         num_inference_steps=_or(values["steps"], spec.default_steps),
-        guidance_scale=_or(values["guidance"], spec.default_guidance),
+        guidance_scale=guidance_scale,
         scheduler=_or(values["scheduler"], spec.default_scheduler),
         seed=seed,
         kv_compression=values["kv_compression"],
@@ -248,7 +252,7 @@ def _request(
         init_image="" if inputs.parent is None else inputs.parent.sha256,
         strength=values["strength"],
         text_encoder_bits=bits_for(values["encoder_bits"], spec),
-        guidance_until=_or(values["guidance_until"], spec.default_guidance_until),
+        guidance_until=until,
     )
 
 

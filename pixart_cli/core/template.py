@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.paths import expand_home
+from pixart_cli.core.privacy import public_request
 from pixart_cli.core.settings import Job
 
 FIELDS: Final = ("slug", "seed", "width", "height", "model", "preset", "index", "fingerprint")
@@ -104,7 +105,7 @@ def output_paths(output: str | None, jobs: Sequence[Job], *, cwd: Path) -> list[
         _refuse_several(output or DEFAULT, jobs)
     if naming.to_stdout:
         return [Path(STDOUT)]
-    return _distinct([naming.path(job) for job in jobs])
+    return distinct([naming.path(job) for job in jobs])
 
 
 class Naming:
@@ -195,7 +196,7 @@ def _fields(job: Job, digits: int, template: str) -> dict[str, str]:
         "model": re.split(r"[/\\]", request.model.rstrip("/\\"))[-1],
         "preset": job.preset or "none",
         "index": f"{job.index + 1:0{digits}}",
-        "fingerprint": request.fingerprint if "fingerprint" in template else "",
+        "fingerprint": public_request(request).fingerprint if "fingerprint" in template else "",
     }
 
 
@@ -217,7 +218,7 @@ def _stored_bytes(component: str) -> int:
         raise PixartError("output-invalid", what, "Use other letters, or a UTF-8 locale.") from None
 
 
-def _distinct(paths: Sequence[Path]) -> list[Path]:
+def distinct(paths: Sequence[Path]) -> list[Path]:
     """The same paths, later ones numbered where they coincide; upper and lower case count as alike."""
     taken: set[str] = set()
     numbers: dict[str, int] = {}  # the last one given, so that ten thousand of one name take no longer each

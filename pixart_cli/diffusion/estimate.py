@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from pixart_cli.core.encoder_bits import UNQUANTISED
+from pixart_cli.core.guidance import guided_steps, made_steps
 from pixart_cli.diffusion.rungs import IN_BITS, PEER_RUNGS, RUNGS, STREAMED, WHOLE, Rung, rungs
 
 if TYPE_CHECKING:
@@ -55,13 +56,29 @@ class Shape:
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known beyond a model's row: the `parameters` of networks that are on this machine, by name,
-    the `strength` with which an init image is drawn anew, None where there is none, and in how many bits the
-    text encoder's weights are to be.
+    the `strength` with which an init image is drawn anew, None where there is none, in how many bits the
+    text encoder's weights are to be, and the sampling, None where it is the row's.
     """
 
     parameters: Mapping[str, int] = field(default_factory=dict)
     strength: float | None = None
     encoder_bits: int = UNQUANTISED
+    steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_until: float | None = None
+
+    def branches(self, spec: ModelSpec) -> int:
+        """Of a guided step."""
+        scale = spec.default_guidance if self.guidance_scale is None else self.guidance_scale
+        return 2 if scale > 1 else 1
+
+    def forwards(self, spec: ModelSpec) -> int:
+        """Of the transformer, over one branch each."""
+        total = spec.default_steps if self.steps is None else self.steps
+        made = total if self.strength is None else made_steps(total, self.strength)
+        until = spec.default_guidance_until if self.guidance_until is None else self.guidance_until
+        guided = guided_steps(until, made, skipped=total - made)
+        return made + (self.branches(spec) - 1) * guided
 
 
 NOTHING: Final = Facts()
@@ -126,7 +143,7 @@ def estimate(
 ) -> Estimate:
     """What a picture of `width` x `height` pixels, then refined by `passes`, takes with `spec` in `dtype`."""
     if spec.is_peer:
-        return _estimate_peer(spec, width * height, dtype, facts.parameters)
+        return _estimate_peer(spec, width * height, dtype, facts)
     shape, known = _OF_FAMILY.get(spec.family, _XL), facts.parameters
     shape = replace(
         shape,
@@ -135,12 +152,10 @@ def estimate(
         vae=known.get("vae", shape.vae),
     )
     item = 4 if dtype == "float32" else 2
-    branches = 2 if spec.default_guidance > 1 else 1
+    branches = facts.branches(spec)
     tokens, pixels = width * height / 256, width * height
     largest = max([pixels, *(each.width * each.height for each in passes)])
-    share = 1.0 if facts.strength is None else facts.strength
-    forwards = spec.default_steps * _forwards(branches, spec.default_guidance_until) * share
-    flops = _flops(shape, tokens, pixels, forwards)
+    flops = _flops(shape, tokens, pixels, facts.forwards(spec))
     if facts.strength is not None:
         flops += _encode(shape, pixels)
     return Estimate(
@@ -151,14 +166,14 @@ def estimate(
     )
 
 
-def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, parameters: Mapping[str, int]) -> Estimate:
+def _estimate_peer(spec: ModelSpec, pixels: int, dtype: str, facts: Facts) -> Estimate:
     peer = _PEERS[spec.family]
     item, area = 4 if dtype == "float32" else 2, pixels / (1 << 20)
-    branches = 2 if spec.default_guidance > 1 else 1
-    weights = {name: item * float(count) for name, count in {**peer.parameters, **parameters}.items()}
+    known = {**peer.parameters, **facts.parameters}
+    weights = {name: item * float(count) for name, count in known.items()}
     work = {name: item * area * peer.work.get(name, 0.0) for name in weights}
     return Estimate(
-        flops=area * (branches * spec.default_steps * peer.step_flops + peer.last_flops),
+        flops=area * (facts.forwards(spec) * peer.step_flops + peer.last_flops),
         peak_bytes={
             PEER_RUNGS[0]: int(sum(weights.values()) + max(work.values())),
             PEER_RUNGS[1]: int(max(weights[name] + work[name] for name in weights)),
@@ -209,15 +224,10 @@ def _encode(shape: Shape, pixels: int) -> float:
 def _pass_flops(shape: Shape, each: Pass, native: int, branches: int) -> float:
     """Windows in every step, and the way from pixels to latents and back."""
     count = windows(each, native) * (_FLAT_SHARE if each.flat > 0 else 1.0)
-    guided = count * each.steps * _forwards(branches, each.guidance_until)
-    forwards = guided * forward_flops(shape, (native / 16) ** 2)
+    steps = each.steps + (branches - 1) * guided_steps(each.guidance_until, each.steps)
+    forwards = count * steps * forward_flops(shape, (native / 16) ** 2)
     area = each.width * each.height
     return forwards + _encode(shape, area) + _decode(shape, area)
-
-
-def _forwards(branches: int, guidance_until: float) -> float:
-    """Of one branch, in a step of a walk that is guided for that share."""
-    return branches * guidance_until + (1.0 - guidance_until)
 
 
 def windows(each: Pass, native: int) -> int:

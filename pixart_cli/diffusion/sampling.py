@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from pixart_cli.core.guidance import guided_steps
 from pixart_cli.diffusion.first_block_cache import FirstBlockCache
 from pixart_cli.diffusion.forward import Forward
 
@@ -50,8 +51,7 @@ class Guidance:
 
     def branches_at(self, step: int, total: int) -> int:
         """How many branches `step` of `total`, from 1, computes."""
-        guided = self.until * (self.skipped + total) + 1e-9
-        return self.branches if self.skipped + step <= guided else 1
+        return self.branches if step <= guided_steps(self.until, total, skipped=self.skipped) else 1
 
 
 def draw_noise(generator: torch.Generator, channels: int, width: int, height: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pixart_cli.core.guidance import made_steps
 from pixart_cli.diffusion.quiet import silence
 
 
@@ -103,7 +104,7 @@ def build_rest(
         few = max(1, min(steps, int(original * strength)))
         scheduler.set_timesteps(few, device=device, original_inference_steps=original, strength=strength)
         return Tail(scheduler, scheduler.timesteps, stochastic)
-    first = len(scheduler.timesteps) - max(1, min(steps, round(steps * strength)))
+    first = len(scheduler.timesteps) - made_steps(steps, strength)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return Tail(scheduler, scheduler.timesteps[first:], stochastic, skipped=first)

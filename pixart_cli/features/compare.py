@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pixart_cli.core import kv_compression
 from pixart_cli.core.contact_sheet import Cell, contact_sheet, thumbnail
 from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import ERRORS, PixartError, let_go_of_what_failed
 from pixart_cli.core.metadata import SOFTWARE, Level
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish
+from pixart_cli.core.refine import AUTO, DIRECT
 from pixart_cli.core.rendering import ProgressCallback, ProgressEvent, Renderer
 from pixart_cli.core.settings import Settings, fresh_seed
-from pixart_cli.core.template import STDOUT, output_paths, slug
+from pixart_cli.core.template import STDOUT, distinct, output_paths, slug
 from pixart_cli.diffusion.peak import Peak, peak_memory
 from pixart_cli.diffusion.weights import parameters_of
 from pixart_cli.features.generate import Order, Result, generate, plan_jobs, refuse_existing, spec_of
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 NAME: Final = "{slug}-{seed}-compare.png"
 RES: Final = "1024x1024"
 _ENDING: Final = "-compare"
+# What only PixArt's networks can do, left out.
+_PIXARTS: Final[Mapping[str, Any]] = {
+    "encoder_bits": UNQUANTISED, "guidance_until": None, "kv_compression": kv_compression.OFF, "lora": (),
+    "init_image": None, "strength": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +89,16 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
         raise PixartError("usage", what, "Name each once: --models sigma-1024,sdxl,cascade.")
     seed = fresh_seed() if values["seed"] is None else values["seed"]
     res = values["res"] or RES
-    same = {"seed": seed, "count": 1, "res": res, "output": None, "force": True}
+    same = {"seed": seed, "count": 1, "res": res, "output": None, "force": True, "scheduler": None}
     orders = [_order(settings, {**same, "model": model}, prompt, cwd) for model in models]
     sheet = _sheet_path(values["output"], orders, prompt, seed, cwd)
     stem = sheet.stem.removesuffix(_ENDING)
     names = [slug(os.path.basename(os.path.abspath(model))) for model in models]
     names = [f"{name}-{i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-    paths = tuple(sheet.with_name(f"{stem}-{name}.png") for name in names)
+    sheet, *paths = distinct([sheet, *(sheet.with_name(f"{stem}-{name}.png") for name in names)])
     refuse_existing([*paths, sheet], force=values["force"])
     return Comparison(
-        models=tuple(models), orders=tuple(orders), paths=paths, sheet=sheet, prompt=prompt, seed=seed,
+        models=tuple(models), orders=tuple(orders), paths=tuple(paths), sheet=sheet, prompt=prompt, seed=seed,
         res=res,
     )  # fmt: skip
 
@@ -99,11 +106,12 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
 def _order(settings: Settings, changes: dict[str, object], prompt: str, cwd: Path) -> Order | PixartError:
     """The order of one model; a mistake in the request is everybody's, weights that fail only its own.
 
-    What is asked for PixArt's text encoder and steps is not asked of a model that has others.
+    What only PixArt's networks can do is not asked of others: `compare` has no option to say it of one.
     """
     try:
         if spec_of(str(changes["model"])).is_peer:
-            changes = {**changes, "encoder_bits": UNQUANTISED, "guidance_until": None}
+            changes = {**changes, **_PIXARTS}
+            changes |= {"refine": AUTO} if settings.values["refine"] == DIRECT else {}
         own = dataclasses.replace(settings, values={**settings.values, **changes})
         return plan_jobs(own, [prompt], cwd=cwd)
     except PixartError as error:

@@ -147,8 +147,10 @@ def facts_of(request: GenerationRequest) -> Facts:
     """What a plan should know of `request` beyond the model's row."""
     strength = request.strength if request.init_image else None
     return Facts(
-        parameters=parameters_of(request.model), strength=strength, encoder_bits=request.text_encoder_bits
-    )
+        parameters=parameters_of(request.model), strength=strength, encoder_bits=request.text_encoder_bits,
+        steps=request.num_inference_steps, guidance_scale=request.guidance_scale,
+        guidance_until=request.guidance_until,
+    )  # fmt: skip
 
 
 def _of_one(memory_plan: MemoryPlan) -> MemoryPlan:

@@ -81,7 +81,11 @@ def order_of(
         what = f"{path}: drawn with {request.model!r}, which is in no catalogue"
         raise PixartError("model-unknown", what, hint)
     spec = spec_of(request.model)
-    request = dataclasses.replace(request, text_encoder_bits=bits_for(request.text_encoder_bits, spec))
+    request = dataclasses.replace(
+        request,
+        text_encoder_bits=bits_for(request.text_encoder_bits, spec),
+        guidance_until=1.0 if spec.is_peer else request.guidance_until,
+    )
     check_for_model(
         request.to_dict(), spec, lora=bool(request.lora), init_image=bool(request.init_image),
         encoder_bits=request.text_encoder_bits,

@@ -45,3 +45,24 @@ def test_a_network_that_is_not_compiled_is_named(pixart):
     assert (
         "left out" not in pixart("gen", "sun", *SMALL, "-m", "sigma-256", "--torch-compile", "--dry-run").err
     )
+
+
+def test_guidance_that_does_nothing_is_told(pixart, tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "start.png")
+    words = ("gen", "sun", *SMALL, "-m", "mini", "--init-image", "start.png", "--dry-run", "--json")
+    told = "--guidance-until 0.7 of 20 steps, the last 6 of which are made: none is guided"
+    (warning,) = pixart(*words, "--strength", 0.3, "--guidance", 7).json["warnings"]
+    assert warning.startswith(told)
+    assert pixart(*words, "--strength", 0.3, "--negative", "sea").json["warnings"] == [warning]
+    for other in (("--strength", 0.4), ("--guidance-until", 1), ("--guidance", 1)):
+        more = () if "--strength" in other else ("--strength", 0.3)
+        more += () if "--guidance" in other else ("--guidance", 7)
+        assert pixart(*words, *more, *other).json["warnings"] == []
+    assert pixart(*words, "--strength", 0.3).json["warnings"] == []
+
+
+def test_what_is_sampled_at_once_loses_nothing(pixart):
+    ran = pixart("gen", "sun", "-m", "mini", "--direct", "-r", "triple", "--dry-run")
+    assert ran.code == 0
+    assert "lost" not in ran.err
+    assert "cut away" not in ran.out

@@ -32,6 +32,17 @@ def test_a_random_seed_is_printed_and_recorded(pixart, tmp_path):
     assert f"seed {seed}" not in again.err
 
 
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        (("sun", "-s", 7), "seed 7"), (("sun", "-n", 3, "-s", 7), "seeds 7 to 9"),
+        (("sun", "moon", "-n", 2, "-s", 7), "seeds 7 to 8"), (("a", "b", "c", "d"), "4 seeds"),
+    ],
+)  # fmt: skip
+def test_seeds_are_told_as_they_are(pixart, stand_in, words, seeds):
+    assert f"on cpu, {seeds}\n" in pixart("gen", *words, "-r", "64x48", "-o", "out/").err
+
+
 def test_several_prompts_and_seeds_in_one_load(pixart, stand_in, tmp_path):
     ran = pixart("gen", "sun", "moon", *SMALL, "-n", 2, "-s", 5, "-o", "out/")
     assert ran.out.splitlines() == [f"out/{name}-{seed}.png" for name in ("sun", "moon") for seed in (5, 6)]

@@ -69,6 +69,10 @@ def test_words_of_the_trade_are_no_names(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("LOGNAME", "nvidia")
     monkeypatch.setattr("platform.node", lambda: "cpu")
     assert scrub_text("NVIDIA H100, cpu") == "NVIDIA H100, cpu"
+    monkeypatch.setenv("LOGNAME", "pixart")
+    monkeypatch.setattr("platform.node", lambda: "mini")
+    ours = {"pixart": "0.1.0", "family": "mini"}
+    assert scrub(ours) == ours
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,21 @@ def test_no_preset_can_be_said_against_what_files_and_variables_say(tmp_path: Pa
     assert "lino" in lay_over({}, environ=environ, cwd=tmp_path).values["prompt"]
     unsaid = lay_over({"preset": "none"}, environ=environ, cwd=tmp_path)
     assert (unsaid.values["preset"], "prompt" in unsaid.values) == (None, False)
+
+
+def test_guidance_that_is_off_ends_nowhere(home: Path) -> None:
+    for typed, until in (({}, 0.7), ({"guidance_until": 0.5}, 0.5), ({"guidance": 1.0}, 1.0)):
+        (job,) = resolve(home, {"model": "mini"} | typed)
+        assert job.request.guidance_until == until
+    (job,) = resolve(home, {"model": "mini", "guidance": 0.5, "guidance_until": 0.5})
+    assert job.request.guidance_until == 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "model"),
+    [("guidance_until = 0.5", "sdxl"), ('scheduler = "ddim"', "cascade"), ("strength = 0.5", "mini")],
+)
+def test_what_a_model_cannot_do_is_told_with_file_and_line(home: Path, line: str, model: str) -> None:
+    (home / "pixart.toml").write_text(f"\n{line}\n")
+    with pytest.raises(PixartError, match=r"pixart\.toml:2: "):
+        resolve_requests(lay_over({"model": model}, environ={}, cwd=home), ["a"], installed=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ def test_standard_output(tmp_path: Path) -> None:
 def test_a_template_with_every_field(tmp_path: Path) -> None:
     one = job(preset="flat", model="./models/My Model/")
     template = "{model}/{preset}/{width}x{height}-{index}-{fingerprint:8}.png"
-    expected = f"My-Model/flat/256x384-1-{one.request.fingerprint[:8]}.png"
+    recorded = replace(one.request, model="My Model")
+    expected = f"My-Model/flat/256x384-1-{recorded.fingerprint[:8]}.png"
     assert names(template, one, cwd=tmp_path) == [expected]
     assert names("{preset}.png", job(), cwd=tmp_path) == ["none.png"]
 
@@ -244,3 +246,12 @@ def test_whatever_is_drawn_stays_inside(prompt: str, output: str | None) -> None
     (path,) = output_paths(output, [job(prompt, model=prompt)], cwd=cwd)
     assert path.parent == (cwd / "out" if output == "out/" else cwd)
     assert path.suffix == ".png"
+
+
+def test_the_fingerprint_of_a_name_is_that_of_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spelled = [job(model=model) for model in ("mine", "mine/", "./mine", str(tmp_path / "mine"))]
+    found = {name for each in spelled for name in names("{fingerprint:16}.png", each, cwd=tmp_path)}
+    assert found == {f"{spelled[0].request.fingerprint[:16]}.png"}

@@ -158,3 +158,30 @@ def test_as_many_pictures_share_a_forward_as_are_small_and_fit():
     few = [pictures_together(spec, 512, 512, "bfloat16", mib << 20) for mib in (-1, 0, 200, 400, 1 << 20)]
     assert few == sorted(few)
     assert (few[0], few[-1]) == (1, 16)
+
+
+def test_time_is_of_the_steps_that_are_asked_for():
+    spec = catalog()["mini"]
+    found = {
+        name: estimate(spec, 4096, 4096, "float32", facts=Facts(**facts)).flops
+        for name, facts in {
+            "own": {}, "same": {"steps": 20, "guidance_scale": 4.5, "guidance_until": 0.7},
+            "twice": {"steps": 40}, "unguided": {"guidance_scale": 1.0},
+            "throughout": {"guidance_until": 1.0}, "end": {"strength": 0.3},
+            "end, throughout": {"strength": 0.3, "guidance_until": 1.0},
+        }.items()
+    }  # fmt: skip
+    assert found["own"] == found["same"]
+    step = (found["throughout"] - found["own"]) / 6
+    assert found["own"] - found["unguided"] == pytest.approx(14 * step)
+    assert found["twice"] - found["own"] == pytest.approx(34 * step)
+    assert found["end, throughout"] - found["end"] == pytest.approx(6 * step)
+
+
+def test_peers_take_the_time_of_their_steps_too():
+    spec = catalog()["sdxl"]
+    own, twice = (
+        estimate(spec, 1024, 1024, "float16", facts=Facts(steps=steps)).flops
+        for steps in (spec.default_steps, 2 * spec.default_steps)
+    )
+    assert own < twice < 2 * own

@@ -12,7 +12,7 @@ from PIL import Image
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.settings import lay_over
 from pixart_cli.features.compare import Comparison, Drawn, Failed, Outcome, draw, plan_comparison, write_sheet
-from pixart_cli.features.generate import network
+from pixart_cli.features.generate import Order, network
 from tests.conftest import StandIn
 from tests.toy_peers import install_peer
 
@@ -114,3 +114,25 @@ def test_nothing_that_exists_is_drawn_over(tmp_path: Path) -> None:
         with pytest.raises(PixartError, match="exists already"):
             planned(tmp_path, ["mini", "sdxl"], output=output)
         planned(tmp_path, ["mini", "sdxl"], output=output, force=True)
+
+
+def test_a_model_named_compare_does_not_lie_under_the_sheet(tmp_path: Path) -> None:
+    models = [str(tmp_path / name) for name in ("a/compare", "b/m", "c/m", "d/m-3")]
+    for model in models:
+        Path(model).mkdir(parents=True)
+    comparison = planned(tmp_path, ["mini", *models])
+    assert len({comparison.sheet, *comparison.paths}) == 6
+    assert comparison.sheet.name == "a-red-sun-5-compare.png"
+
+
+def test_what_files_ask_of_pixart_is_not_asked_of_others(tmp_path: Path) -> None:
+    (tmp_path / "pixart.toml").write_text(
+        'scheduler = "dpm++"\nkv_compression = "2"\nrefine = "direct"\nguidance_until = 0.5\n'
+        'lora = "x.safetensors"\n'
+        "encoder_bits = 8\n"
+    )
+    orders = planned(tmp_path, ["cascade", "sdxl"]).orders
+    asked = [order.jobs[0].request for order in orders if isinstance(order, Order)]
+    assert [(r.scheduler, r.kv_compression, r.refine, r.guidance_until, r.lora) for r in asked] == [
+        ("wuerstchen", "off", "auto", 1.0, ""), ("euler", "off", "auto", 1.0, ""),
+    ]  # fmt: skip

@@ -118,3 +118,8 @@ def test_what_was_compiled_is_compiled_again(drawn, pixart, stand_in, tmp_path):
     stand_in.facts |= {"compiled": True}
     assert pixart("gen", "a red sun", "-r", "64x48", "-o", "z.png").code == 0
     assert replay.order_of(tmp_path / "z.png", model=None, device="cpu", memory="full")[0].plan.compiled
+
+
+def test_another_network_is_guided_throughout(drawn):
+    order, record = replay.order_of(drawn, model="sdxl", device="cpu", memory="full")
+    assert (record.request.guidance_until, order.jobs[0].request.guidance_until) == (0.7, 1.0)
