@@ -106,12 +106,13 @@ def plan_comparison(settings: Settings, prompt: str, models: Sequence[str], *, c
 def _order(settings: Settings, changes: dict[str, object], prompt: str, cwd: Path) -> Order | PixartError:
     """The order of one model; a mistake in the request is everybody's, weights that fail only its own.
 
-    What only PixArt's networks can do is not asked of others: `compare` has no option to say it of one.
+    What only PixArt's networks can do is not asked of others, but for `--refine direct`, which was typed.
     """
     try:
         if spec_of(str(changes["model"])).is_peer:
             changes = {**changes, **_PIXARTS}
-            changes |= {"refine": AUTO} if settings.values["refine"] == DIRECT else {}
+            if settings.values["refine"] == DIRECT and settings.origins["refine"] != "typed":
+                changes["refine"] = AUTO
         own = dataclasses.replace(settings, values={**settings.values, **changes})
         return plan_jobs(own, [prompt], cwd=cwd)
     except PixartError as error:

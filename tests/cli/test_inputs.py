@@ -209,8 +209,8 @@ def test_so_are_those_of_a_batch_and_of_its_prompts(pixart, hub, lora, tmp_path)
     words = ("batch", "list.txt", "-r", "64x48", "-o", "out/")
     ran = pixart(*words)
     assert (ran.code, hub.asked) == (3, [])
-    assert "list.txt:1: the LoRA owner/ink is not on this machine" in ran.err
-    assert pixart(*words, "--yes", "--check").code == 3
+    assert "list.txt:1: the LoRA owner/ink:0.5 is not on this machine" in ran.err
+    assert pixart(*words, "--yes", "--check").code == 7
     assert pixart(*words, "--yes", "--offline").code == 3
     assert hub.asked == []
     ran = pixart(*words, "--yes", "--quiet")

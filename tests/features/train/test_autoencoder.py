@@ -48,7 +48,7 @@ def test_a_few_steps_lower_the_loss(gallery: Gallery) -> None:
     vae, crops = build_autoencoder(), crops_of_step(gallery, 4, 32, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-4, betas=(0.9, 0.98))
     losses, strays = [], []
-    for _ in range(25):
+    for _ in range(32):
         loss, figures = autoencoder_loss(vae, crops, torch.Generator().manual_seed(1))
         loss.backward()
         optimizer.step()
