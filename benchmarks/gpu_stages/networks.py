@@ -15,7 +15,8 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-from pixart_cli.core.catalog import COMPONENTS, ModelSpec, get_model
+from pixart_cli.core.catalog import ModelSpec, get_model
+from pixart_cli.core.components import COMPONENTS
 from pixart_cli.core.paths import built_in_model_dir
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.diffusion.device import MemoryPlan
