@@ -9,6 +9,7 @@ from accelerate import init_empty_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_stages.networks import Shapes
+from pixart_cli.core.guidance import guided_steps
 from pixart_cli.diffusion.estimate import windows
 from pixart_cli.diffusion.forward import Forward
 from pixart_cli.diffusion.transformer import PixArtSigmaTransformer2DModel
@@ -24,7 +25,7 @@ def counted(shapes: Shapes, native: Any, passes: Any) -> float:
     window = (shapes.spec.native, shapes.spec.native)
     each = [one_forward(network, shapes, window, branches) for branches in (2, 1)]
     for one in passes:
-        guided = int(one.guidance_until * one.steps)
+        guided = guided_steps(one.guidance_until, one.steps)
         forwards = guided * each[0] + (one.steps - guided) * each[1]
         total += windows(one, shapes.spec.native) * forwards
     return total

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pixart_cli.core.catalog import ModelSpec
 
 _SETTINGS: Final = {"--direct": "refine"}  # of options that go by another name
+# The settings of what only PixArt's networks can do, as they are where nothing of it is asked for.
+LEFT_OUT: Final[Mapping[str, Any]] = {
+    "encoder_bits": UNQUANTISED, "guidance_until": None, "kv_compression": kv_compression.OFF, "lora": (),
+    "init_image": None, "strength": None,
+}  # fmt: skip
 _ONE_STEP: Final = "lcm"
 _WUERSTCHEN: Final = "wuerstchen"
 

@@ -190,9 +190,7 @@ def pictures_together(spec: ModelSpec, width: int, height: int, dtype: str, room
     """
     shape = _OF_FAMILY.get(spec.family, _XL)
     tokens = width * height / 256
-    each = _denoise_bytes(
-        shape, tokens * (2 if spec.default_guidance > 1 else 1), 4 if dtype == "float32" else 2
-    )
+    each = _denoise_bytes(shape, tokens * NOTHING.branches(spec), 4 if dtype == "float32" else 2)
     fits = (n for n in (16, 8, 4, 2) if n * tokens <= _BUSY_TOKENS and (n - 1) * each <= room_bytes)
     return next(fits, 1)
 

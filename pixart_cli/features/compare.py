@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from pixart_cli.core import kv_compression
 from pixart_cli.core.contact_sheet import Cell, contact_sheet, thumbnail
-from pixart_cli.core.encoder_bits import UNQUANTISED
 from pixart_cli.core.errors import ERRORS, PixartError, let_go_of_what_failed
 from pixart_cli.core.metadata import SOFTWARE, Level
+from pixart_cli.core.peers import LEFT_OUT
 from pixart_cli.core.png import encode
 from pixart_cli.core.publish import publish
 from pixart_cli.core.refine import AUTO, DIRECT
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 NAME: Final = "{slug}-{seed}-compare.png"
 RES: Final = "1024x1024"
 _ENDING: Final = "-compare"
-# What only PixArt's networks can do, left out.
-_PIXARTS: Final[Mapping[str, Any]] = {
-    "encoder_bits": UNQUANTISED, "guidance_until": None, "kv_compression": kv_compression.OFF, "lora": (),
-    "init_image": None, "strength": None,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +104,7 @@ def _order(settings: Settings, changes: dict[str, object], prompt: str, cwd: Pat
     """
     try:
         if spec_of(str(changes["model"])).is_peer:
-            changes = {**changes, **_PIXARTS}
+            changes = {**changes, **LEFT_OUT}
             if settings.values["refine"] == DIRECT and settings.origins["refine"] != "typed":
                 changes["refine"] = AUTO
         own = dataclasses.replace(settings, values={**settings.values, **changes})
