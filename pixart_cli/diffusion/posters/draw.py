@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -57,7 +58,7 @@ def _landscape(canvas: Canvas, scene: Landscape, rng: Random) -> None:
     sky = canvas.ground
     low = mix(sky, (255, 244, 230), rng.uniform(0.0, 0.22))
     canvas.gradient(sky, low)
-    horizon = canvas.height * rng.uniform(0.52, 0.66)
+    horizon = canvas.height * rng.uniform(0.54, 0.62)
     spots = _sky_spots(scene, canvas, rng, horizon)
     if scene.flyers is not None and scene.flyers.kind == "stars":
         _stars(canvas, rng, horizon, spots)
@@ -66,12 +67,12 @@ def _landscape(canvas: Canvas, scene: Landscape, rng: Random) -> None:
     if scene.flyers is not None and scene.flyers.count:
         _flyers(canvas, scene.flyers, spots[1:], rng)
     ink = jitter(rng, scene.land_colour)
-    glow = jitter(rng, scene.celestial.colour) if scene.celestial else None
-    ground = draw_land(
-        canvas, scene.land, ink, horizon=horizon, glow=(spots[0][0], glow) if glow else None, rng=rng
-    )
+    glow = None
+    if scene.celestial is not None and scene.standing is None:
+        glow = spots[0][0], jitter(rng, scene.celestial.colour)
+    draw_land(canvas, scene.land, ink, horizon=horizon, glow=glow, rng=rng)
     if scene.standing is not None:
-        _standing(canvas, scene.standing, ground, rng)
+        _standing(canvas, scene.standing, rng)
 
 
 def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) -> list[tuple[float, float]]:
@@ -79,40 +80,46 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
     w, unit = canvas.width, canvas.unit
     place = (scene.celestial.place if scene.celestial else None) or "center"
     x = w * (PLACES.index(place) * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
-    radius = 0.18 * unit
-    sun = (min(w - radius, max(radius, x)), rng.uniform(max(0.19 * unit, horizon * 0.3), horizon * 0.56))
+    radius, towers = 0.18 * unit, scene.land == "city"
+    high, low = max(0.19 * unit, 0.3 * horizon), (0.36 if towers else 0.46) * horizon
+    sun = (min(w - radius, max(radius, x)), rng.uniform(high, max(high, low)))
     count = scene.flyers.count if scene.flyers else 0
-    return [sun, *_air_spots(canvas, _columns(canvas, place, sun[0]), count, rng, horizon)]
+    top, bottom = 0.11 * unit, 0.54 * horizon
+    air = _air_spots(canvas, sun[0] if scene.celestial else None, place, count)
+    return [
+        sun,
+        *((_about(x, 0.02 * unit, rng), _about(top + y * (bottom - top), 0.015 * unit, rng)) for x, y in air),
+    ]
 
 
-def _columns(canvas: Canvas, place: str, sun: float) -> tuple[float, float]:
-    """The middles of two columns of sky beside the one of the sun or moon, or beside the empty middle."""
-    w, clear = canvas.width, 0.2 * canvas.unit
-    if place == "left":
-        room = w - sun - clear
-        return w - 0.75 * room, w - 0.25 * room
-    if place == "right":
-        room = sun - clear
-        return 0.25 * room, 0.75 * room
-    return 0.5 * (sun - clear), 0.5 * (w + sun + clear)
+def _about(value: float, far: float, rng: Random) -> float:
+    return value + rng.uniform(-far, far)
 
 
-def _air_spots(
-    canvas: Canvas, columns: tuple[float, float], count: int, rng: Random, horizon: float
-) -> list[tuple[float, float]]:
-    """`count` places in two columns, filled evenly: one in the middle of a column's height, or two.
+def _air_spots(canvas: Canvas, sun: float | None, place: str, count: int) -> list[tuple[float, float]]:
+    """`count` places in the sky, or beside a `sun` or moon in the third `place`: (x, share of the height).
 
-    So that where things are says how many there are. Of things scattered anywhere a small network learns
-    shape and ink, and never the number.
+    Where things are says how many there are. Of things scattered anywhere a small network learns shape and
+    ink, and never the number.
     """
-    first = count // 2 + (count % 2) * rng.randint(0, 1)
-    unit, top, bottom = canvas.unit, 0.11 * canvas.unit, 0.56 * horizon
-    spots = []
-    for x, inside in zip(columns, (first, count - first), strict=True):
-        for share in ((), (0.45,), (0.0, 1.0))[inside]:
-            y = top + share * (bottom - top) + rng.uniform(-0.015, 0.015) * unit
-            spots.append((x + rng.uniform(-0.02, 0.02) * unit, y))
-    return spots
+    w, clear = canvas.width, 0.2 * canvas.unit
+    if sun is not None and place == "center":
+        left, right = 0.5 * (sun - clear), 0.5 * (w + sun + clear)
+        return [(left if side < 0 else right, y) for side, y in _BESIDE[count]]
+    start = sun + clear if sun is not None and place == "left" else 0.0
+    end = sun - clear if sun is not None and place == "right" else float(w)
+    return [(start + across * (end - start), y) for across, y in _SPREAD[count]]
+
+
+# By number: shares of the sky's width, and heights; then sides of a sun in the middle, and heights.
+_SPREAD: Sequence[Sequence[tuple[float, float]]] = (
+    (), ((0.5, 0.45),), ((0.25, 0.45), (0.75, 0.45)), ((0.25, 0.0), (0.75, 0.0), (0.5, 1.0)),
+    ((0.25, 0.0), (0.75, 0.0), (0.25, 1.0), (0.75, 1.0)),
+)  # fmt: skip
+_BESIDE: Sequence[Sequence[tuple[int, float]]] = (
+    (), ((1, 0.45),), ((-1, 0.45), (1, 0.45)), ((-1, 0.45), (1, 0.0), (1, 1.0)),
+    ((-1, 0.0), (1, 0.0), (-1, 1.0), (1, 1.0)),
+)  # fmt: skip
 
 
 def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Random) -> None:
@@ -140,10 +147,11 @@ def _stars(canvas: Canvas, rng: Random, horizon: float, spots: list[tuple[float,
             canvas.disc(x, y, canvas.unit * rng.uniform(0.012, 0.022), (250, 248, 236))
 
 
-def _standing(canvas: Canvas, group: Group, ground: list[float], rng: Random) -> None:
-    ink = jitter(rng, group.colour)
+def _standing(canvas: Canvas, group: Group, rng: Random) -> None:
+    """Things in a row in front, low enough to leave the land's outline to be seen."""
+    ink, floor = jitter(rng, group.colour), rng.uniform(0.88, 0.92) * canvas.height
     w = canvas.width
-    size = min(canvas.unit * rng.uniform(0.32, 0.4), 0.82 * w / max(group.count, 2))
+    size = min(canvas.unit * rng.uniform(0.3, 0.37), 0.82 * w / max(group.count, 2))
     if group.place is not None:
         xs = [w * (PLACES.index(group.place) * 2 + 1) / 6 + rng.uniform(-0.03, 0.03) * w]
     else:
@@ -151,8 +159,7 @@ def _standing(canvas: Canvas, group: Group, ground: list[float], rng: Random) ->
         xs = [step * (i + start) + rng.uniform(-0.06, 0.06) * step for i in range(group.count)]
     for x in xs:
         inside = min(w - 0.55 * size, max(0.55 * size, x))
-        y = ground[int(inside)] + rng.uniform(0.02, 0.05) * canvas.height
-        draw_standing(canvas, group.kind, (inside, y), size, ink, rng)
+        draw_standing(canvas, group.kind, (inside, _about(floor, 0.015 * canvas.height, rng)), size, ink, rng)
 
 
 def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:
@@ -160,7 +167,7 @@ def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:
         canvas.gradient(canvas.ground, shade(canvas.ground, rng.uniform(0.9, 1.06)))
     if scene.relation is None:
         group = scene.groups[0]
-        ink, size = jitter(rng, group.colour), _shape_size(canvas, group.count) * rng.uniform(0.92, 1.06)
+        ink, size = jitter(rng, group.colour), _shape_size(canvas, group) * rng.uniform(0.92, 1.06)
         for spot in _shape_spots(canvas, group, rng):
             draw_shape(canvas, group.kind, spot, size, ink)
         return
@@ -173,14 +180,17 @@ def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:
         draw_shape(canvas, group.kind, spot, size * rng.uniform(0.94, 1.06), jitter(rng, group.colour))
 
 
-def _shape_size(canvas: Canvas, count: int) -> float:
-    return canvas.unit * (0.32, 0.2, 0.145, 0.165)[count - 1]
+def _shape_size(canvas: Canvas, group: Group) -> float:
+    """Half a shape's side; of one in a third of a square picture less, or its middle were in the next."""
+    if group.place in ("left", "right"):
+        return canvas.unit * 0.25
+    return canvas.unit * (0.32, 0.2, 0.145, 0.165)[group.count - 1]
 
 
 def _shape_spots(canvas: Canvas, group: Group, rng: Random) -> list[tuple[float, float]]:
     w, h, unit = canvas.width, canvas.height, canvas.unit
     if group.place is not None:
-        size = _shape_size(canvas, 1) * 1.06
+        size = _shape_size(canvas, group) * 1.06
         x = w * (PLACES.index(group.place) * 2 + 1) / 6 + rng.uniform(-0.03, 0.03) * w
         return [(min(w - size, max(size, x)), h * rng.uniform(0.44, 0.56))]
     grid = _grids(group.count, w > 1.4 * h, h > 1.4 * w)

@@ -12,27 +12,30 @@ from pixart_cli.diffusion.posters.vocabulary import RGB
 Glow = tuple[float, RGB] | None
 
 
-def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow, rng: Random) -> list[float]:
-    """Draw the land under `horizon` and give, per column, the height at which things stand.
+def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow, rng: Random) -> None:
+    """Draw the land under `horizon`.
 
-    The lowest fifth of the picture always shows the ink itself; layers behind mix in the sky.
+    The lowest tenth of the picture always shows the ink itself; layers behind mix in the sky.
     `glow` is the column and ink of a light that the sea mirrors.
     """
     if land == "sea":
-        return _sea(canvas, ink, horizon, glow, rng)
-    if land == "city":
-        return _city(canvas, ink, horizon, rng)
-    ridges = {"mountains": _peaks, "hills": _waves, "dunes": _crests, "forest": _firs}[land]
-    back = 1 if land in ("forest", "dunes") else rng.randint(1, 2)
+        _sea(canvas, ink, horizon, glow, rng)
+    elif land == "city":
+        _city(canvas, ink, horizon, rng)
+    elif land == "dunes":
+        _dunes(canvas, ink, horizon, rng)
+    else:
+        _layers(canvas, land, ink, horizon, rng)
+
+
+def _layers(canvas: Canvas, land: str, ink: RGB, horizon: float, rng: Random) -> None:
+    ridges = {"mountains": _peaks, "hills": _waves, "forest": _firs}[land]
+    back = 1 if land == "forest" else rng.randint(1, 2)
     bottom = canvas.height * 0.84
     for i in range(back, -1, -1):
         level = horizon + (bottom - horizon) * (1 - i / (back + 1)) * 0.62
         ridge = ridges(canvas, level, rng)
-        haze = mix(ink, canvas.ground, (0.3 if back < 2 else 0.25) * i)
-        canvas.below(ridge, haze)
-        if land == "dunes":
-            _shadows(canvas, ridge, shade(haze, 0.8) if sum(haze) > 200 else shade(haze, 1.25))
-    return ridge
+        canvas.below(ridge, mix(ink, canvas.ground, (0.3 if back < 2 else 0.25) * i))
 
 
 def _peaks(canvas: Canvas, level: float, rng: Random) -> list[float]:
@@ -60,23 +63,27 @@ def _straight(points: list[tuple[float, float]], width: int) -> list[float]:
 
 
 def _waves(canvas: Canvas, level: float, rng: Random) -> list[float]:
-    """Soft rounds of two lengths."""
-    length = canvas.unit * rng.uniform(0.8, 1.2)
-    a, b = rng.uniform(0, 6.28), rng.uniform(0, 6.28)
-    high = canvas.unit * rng.uniform(0.05, 0.075)
+    """Round backs, one beside the other."""
+    length = canvas.unit * rng.uniform(0.75, 1.05)
+    shift, high = rng.uniform(0, 1), canvas.unit * rng.uniform(0.12, 0.15)
     return [
-        level
-        + high * math.sin(6.283 * x / length + a)
-        + 0.4 * high * math.sin(6.283 * x / (length * 0.53) + b)
+        level + high * (0.6 - abs(math.sin(math.pi * (x / length + shift))) ** 1.5)
         for x in range(canvas.width)
     ]
 
 
+def _dunes(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> None:
+    """One row of dunes, dark on the side away from the wind."""
+    ridge = _crests(canvas, horizon + 0.3 * (0.84 * canvas.height - horizon), rng)
+    canvas.below(ridge, ink)
+    _shadows(canvas, ridge, shade(ink, 0.66) if sum(ink) > 200 else shade(ink, 1.5))
+
+
 def _crests(canvas: Canvas, level: float, rng: Random) -> list[float]:
-    """Dunes: a long hollow rise to a sharp crest, and a steep fall; one crest at least is in the picture."""
+    """A long hollow rise to a sharp crest, and a steep fall; one crest at least is in the picture."""
     length = canvas.unit * rng.uniform(0.95, 1.25)
     crest = rng.uniform(0.15, 0.8) * min(length, canvas.width)
-    shift, high = _CREST * length - crest, canvas.unit * rng.uniform(0.16, 0.21)
+    shift, high = _CREST * length - crest, canvas.unit * rng.uniform(0.2, 0.25)
     ridge = []
     for x in range(canvas.width):
         t = ((x + shift) % length) / length
@@ -115,7 +122,7 @@ def _firs(canvas: Canvas, level: float, rng: Random) -> list[float]:
     return ridge
 
 
-def _sea(canvas: Canvas, ink: RGB, horizon: float, glow: Glow, rng: Random) -> list[float]:
+def _sea(canvas: Canvas, ink: RGB, horizon: float, glow: Glow, rng: Random) -> None:
     w, h, unit = canvas.width, canvas.height, canvas.unit
     canvas.below([horizon] * w, ink)
     light = shade(ink, 1.14 if sum(ink) < 600 else 0.94)
@@ -126,7 +133,6 @@ def _sea(canvas: Canvas, ink: RGB, horizon: float, glow: Glow, rng: Random) -> l
         canvas.box(x - half, y, x + half, y + 0.016 * unit, light)
     if glow is not None:
         _reflection(canvas, glow, ink, horizon)
-    return [horizon + 0.16 * depth] * w
 
 
 def _reflection(canvas: Canvas, glow: tuple[float, RGB], ink: RGB, horizon: float) -> None:
@@ -138,7 +144,7 @@ def _reflection(canvas: Canvas, glow: tuple[float, RGB], ink: RGB, horizon: floa
         canvas.box(x - half, y, x + half, y + 0.05 * depth, tint)
 
 
-def _city(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> list[float]:
+def _city(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> None:
     w, unit = canvas.width, canvas.unit
     for share, lift in ((0.24, 0.08), (0.0, 0.0)):
         body = mix(ink, canvas.ground, share)
@@ -154,7 +160,6 @@ def _city(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> list[float]:
             if share == 0.0:
                 _windows(canvas, (x, top, width), ink)
             x += width * (1.0 if share == 0.0 else 1.02)
-    return [horizon + 0.14 * unit] * w
 
 
 def _windows(canvas: Canvas, tower: tuple[float, float, float], ink: RGB) -> None:

@@ -10,7 +10,7 @@ from pixart_cli.diffusion.posters.palette import mix, shade
 from pixart_cli.diffusion.posters.vocabulary import RGB
 
 # From the least to the most, in shorter sides of the picture.
-SUN_RADII, CLOUD_WIDTHS, BIRD_WIDTHS = (0.125, 0.17), (0.22, 0.27), (0.17, 0.21)
+SUN_RADII, CLOUD_WIDTHS, BIRD_WIDTHS = (0.135, 0.17), (0.22, 0.27), (0.17, 0.21)
 
 
 def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:
@@ -93,26 +93,24 @@ def _house(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> N
 
 def _cactus(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
     x, y = foot
-    w = 0.085 * size
-    canvas.box(x - w, y - 0.92 * size, x + w, y, ink)
-    canvas.disc(x, y - 0.92 * size, w, ink)
-    for side, low, high in ((-1, 0.4, 0.68), (1, 0.5, 0.8)):
-        elbow = x + side * 0.27 * size
-        canvas.box(min(x, elbow), y - (low + 0.13) * size, max(x, elbow), y - low * size, ink)
-        canvas.box(elbow - 0.068 * size, y - high * size, elbow + 0.068 * size, y - low * size, ink)
-        canvas.disc(elbow, y - high * size, 0.068 * size, ink)
+    w, arm = 0.12 * size, 0.095 * size
+    canvas.box(x - w, y - 0.88 * size, x + w, y, ink)
+    canvas.disc(x, y - 0.88 * size, w, ink)
+    for side, low, high in ((-1, 0.3, 0.58), (1, 0.4, 0.7)):
+        elbow = x + side * 0.36 * size
+        canvas.box(min(x, elbow), y - (low + 0.19) * size, max(x, elbow), y - low * size, ink)
+        canvas.box(elbow - arm, y - high * size, elbow + arm, y - low * size, ink)
+        canvas.disc(elbow, y - high * size, arm, ink)
 
 
 def _boat(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
-    """One piece, its sails against the mast: a gap of a pixel or two is none after eightfold squeezing."""
+    """One piece, its sails on the hull: gaps and masts of a few pixels are lost in the squeezing by 8."""
     x, y = foot
     side = rng.choice((-1, 1))
-    y += 0.14 * size
-    hull = [(-0.46, -0.2), (0.46, -0.2), (0.32, 0.0), (-0.32, 0.0)]
-    canvas.polygon([(x + a * size, y + b * size) for a, b in hull], ink)
-    canvas.box(x - 0.045 * size, y - 0.97 * size, x + 0.045 * size, y - 0.2 * size, ink)
-    for sail in (((0.0, -0.95), (0.0, -0.34), (0.42, -0.34)), ((0.0, -0.78), (0.0, -0.34), (-0.32, -0.34))):
-        canvas.polygon([(x + side * a * size, y + b * size) for a, b in sail], ink)
+    sails = [(-0.38, -0.25), (-0.06, -0.74), (-0.06, -1.0), (0.44, -0.25)]
+    canvas.polygon([(x + side * a * size, y + b * size) for a, b in sails], ink)
+    hull = [(-0.5, -0.26), (0.5, -0.26), (0.32, 0.0), (-0.32, 0.0)]
+    canvas.polygon([(x + a * size, y + b * size) for a, b in hull], shade(ink, 0.86))
 
 
 def draw_shape(canvas: Canvas, kind: str, centre: Point, radius: float, ink: RGB) -> None:

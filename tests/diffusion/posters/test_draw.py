@@ -70,17 +70,48 @@ def test_clouds_hang_apart_from_each_other_and_from_the_sun(
                 assert beside or above
 
 
-def test_where_clouds_hang_says_how_many_there_are() -> None:
-    def heights(count: int) -> set[tuple[int, ...]]:
-        """How many clouds stand over each other, column by column."""
-        found = set()
-        for seed in range(20):
-            clouds = sorted(cloud.x for cloud in in_the_air(count, "center", seed, (256, 256))[1:])
-            left = sum(x < 3 * 128 for x in clouds)
-            found.add((left, count - left))
-        return found
+@pytest.mark.parametrize("place", ["left", "center", "right", None])
+def test_where_clouds_hang_says_how_many_there_are(place: str | None) -> None:
+    seen: set[tuple[tuple[int, int], ...]] = set()
+    for count in (1, 2, 3, 4):
+        kept = {arrangement(count, place, seed) for seed in range(12)}
+        assert len(kept) == 1
+        seen |= kept
+    assert len(seen) == 4
 
-    assert heights(1) == {(0, 1), (1, 0)}
-    assert heights(2) == {(1, 1)}
-    assert heights(3) == {(1, 2), (2, 1)}
-    assert heights(4) == {(2, 2)}
+
+def arrangement(count: int, place: str | None, seed: int) -> tuple[tuple[int, int], ...]:
+    """Of each cloud: left, in or right of their middle or the sun's (-1, 0, 1); upper or lower row."""
+    clouds = [p for p in in_the_air(count, place, seed, (256, 256)) if p.kind == "cloud"]
+    sun = [p.x for p in in_the_air(count, place, seed, (256, 256)) if p.kind == "sun"]
+    middle = sun[0] if place == "center" else sum(c.x for c in clouds) / count
+    top = min(c.y for c in clouds)
+    across = [c.x - middle for c in clouds]
+    sides = [0 if abs(x) < 64 else -1 if x < 0 else 1 for x in across]
+    return tuple(sorted((side, int(c.y - top > 100)) for side, c in zip(sides, clouds, strict=True)))
+
+
+@pytest.mark.parametrize("size", [(256, 256), (384, 160), (160, 384)])
+@pytest.mark.parametrize("land", ["mountains", "hills", "dunes", "forest", "sea"])
+def test_what_stands_leaves_the_land_s_edge_to_be_seen(land: str, size: tuple[int, int]) -> None:
+    for count in (1, 2, 3, 4):
+        scene = Landscape(
+            sky="blue",
+            land=land,
+            land_colour="green",
+            standing=Group(kind="house", count=count, colour="white"),
+        )
+        sketch = compose(Sketch, scene, *size, seed=count)
+        tops = [house.y - house.radius for house in sketch.placed]
+        edge = min(min(ridge) for ridge in sketch.ridges)
+        assert min(tops) > edge - 0.12 * 3 * min(size)
+        assert max(house.y + house.radius for house in sketch.placed) < 0.95 * 3 * size[1]
+
+
+@pytest.mark.parametrize("kind", ["circle", "square", "triangle", "star"])
+@pytest.mark.parametrize(("place", "third"), [("left", 0), ("center", 1), ("right", 2)])
+def test_the_middle_of_a_placed_shape_is_in_its_third(kind: str, place: str, third: int) -> None:
+    scene = Shapes(background="white", groups=(Group(kind=kind, count=1, colour="red", place=place),))
+    for size in ((256, 256), (384, 160), (160, 384)):
+        shape = compose(Sketch, scene, *size, seed=1).placed[0]
+        assert int(shape.x / (3 * size[0]) * 3) == third

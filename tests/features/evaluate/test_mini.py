@@ -23,12 +23,12 @@ def test_questions_are_a_function_of_number_and_seed(questions) -> None:
 
 def test_the_first_questions_are_these_for_as_long_as_the_definition_is() -> None:
     assert [question.prompt for question in Mini().questions(4, 1)] == [
-        "a sun over a teal forest under a purple sky",
-        "a sun over white mountains under a pink sky with a cabin",
-        "three teal squares on a white background",
-        "an orange sun over a blue sea under a teal sky",
+        "a moon over yellow hills under a navy sky",
+        "a sun over a navy sea under an orange sky with a boat",
+        "blue mountains under a navy sky with four white clouds",
+        "a purple sun over gray mountains under a cream sky",
     ]
-    assert Mini().definition == "mini-3"
+    assert Mini().definition == "mini-4"
 
 
 def test_kinds_take_turns_and_every_question_is_held_out_and_new(questions) -> None:
