@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_land, kind_of_outline
+from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_outline
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
 from pixart_cli.diffusion.posters.seeing import INKS, Array, Piece, ink_map, ink_of_region, pieces, to_lab
+from pixart_cli.diffusion.posters.terrain import kind_of_land
 from pixart_cli.diffusion.posters.vocabulary import PLACES, TIMES
 
 if TYPE_CHECKING:

@@ -60,13 +60,17 @@ def ink_of_region(pixels: Array) -> str:
 
 @dataclass(frozen=True)
 class Piece:
-    """A connected piece of one ink: its share of min(W, H)², centre (x, y in 0..1) and outline, 16 x 16."""
+    """A connected piece of one ink: its share of min(W, H)², centre (x, y in 0..1) and outline, 16 x 16.
+
+    `box` is its top, bottom, left and right, in pixels, the ends outside.
+    """
 
     ink: str
     area: float
     x: float
     y: float
     outline: Array
+    box: tuple[int, int, int, int]
 
 
 def pieces(pixels: Array, *, least: float = 0.0035) -> list[Piece]:
@@ -87,7 +91,14 @@ def pieces(pixels: Array, *, least: float = 0.0035) -> list[Piece]:
 def _piece(mask: Mask, ink: str, unit: float) -> Piece:
     ys, xs = np.nonzero(mask)
     height, width = mask.shape
-    return Piece(ink, len(xs) / unit, (xs.mean() + 0.5) / width, (ys.mean() + 0.5) / height, outline(mask))
+    return Piece(
+        ink=ink,
+        area=len(xs) / unit,
+        x=(xs.mean() + 0.5) / width,
+        y=(ys.mean() + 0.5) / height,
+        outline=outline(mask),
+        box=(int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1),
+    )
 
 
 def outline(mask: Mask) -> Array:
@@ -130,11 +141,17 @@ def _root(parent: list[int], k: int) -> int:
     return k
 
 
+def sky_and_land(pixels: Array) -> tuple[Array, Array]:
+    """The median colours (3,) of the top eighth and the bottom tenth."""
+    height = len(pixels)
+    bands = pixels[: max(2, height // 8)], pixels[-max(2, height // 10) :]
+    sky, land = (np.median(band.reshape(-1, 3), axis=0) for band in bands)
+    return sky, land
+
+
 def skyline(pixels: Array) -> Array:
     """Per column the row, as a share of the height, that best parts sky above from land below, (W,)."""
-    height = len(pixels)
-    sky = np.median(pixels[: max(2, height // 8)].reshape(-1, 3), axis=0)
-    land = np.median(pixels[-max(2, height // 10) :].reshape(-1, 3), axis=0)
+    height, (sky, land) = len(pixels), sky_and_land(pixels)
     axis = land - sky
     share = (pixels - sky) @ axis / max(1e-6, float(axis @ axis))
     # Land below a row and sky above it count for the row: the best is that with least land above it.
