@@ -13,7 +13,17 @@ import numpy as np
 
 from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_outline
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
-from pixart_cli.diffusion.posters.seeing import INKS, Array, Piece, ink_map, ink_of_region, pieces, to_lab
+from pixart_cli.diffusion.posters.seeing import (
+    GROUND,
+    INKS,
+    Array,
+    Piece,
+    ink_map,
+    ink_of_region,
+    pieces,
+    small_pieces,
+    to_lab,
+)
 from pixart_cli.diffusion.posters.terrain import kind_of_land
 from pixart_cli.diffusion.posters.vocabulary import PLACES, TIMES
 
@@ -30,9 +40,10 @@ def detect(picture: Image.Image, scene: Scene, asked: Collection[str]) -> dict[s
     """
     pixels = to_lab(picture)
     if isinstance(scene, Landscape):
-        found = _landscape(pixels, scene)
+        things = small_pieces(pixels)
+        found = _landscape(pixels, things, scene)
         if "land.kind" in asked:  # the lands it compares with take long to draw
-            found["land.kind"] = kind_of_land(pixels) == scene.land
+            found["land.kind"] = kind_of_land(pixels, things) == scene.land
     elif isinstance(scene, Shapes):
         found = _shapes(pixels, scene)
     else:
@@ -40,7 +51,7 @@ def detect(picture: Image.Image, scene: Scene, asked: Collection[str]) -> dict[s
     return {name: bool(found[name]) for name in asked}
 
 
-def _landscape(pixels: Array, scene: Landscape) -> dict[str, bool]:
+def _landscape(pixels: Array, things: list[Piece], scene: Landscape) -> dict[str, bool]:
     height = len(pixels)
     sky = ink_of_region(pixels[: max(2, round(0.15 * height))])
     land = ink_of_region(pixels[-max(2, round(0.1 * height)) :])
@@ -49,7 +60,6 @@ def _landscape(pixels: Array, scene: Landscape) -> dict[str, bool]:
         "time": scene.time is not None and sky in TIMES[scene.time],
         "land.colour": land == scene.land_colour,
     }
-    things = [p for p in pieces(pixels) if p.area < 0.35]
     if scene.celestial is not None:
         found |= _group(things, scene.celestial, "celestial", top=0.0, bottom=0.68)
     if scene.flyers is not None and scene.flyers.kind == "stars":
@@ -103,7 +113,7 @@ def _shapes(pixels: Array, scene: Shapes) -> dict[str, bool]:
     seen = ink_of_region(ground)
     found = {"background.colour": seen == scene.background}
     # A large ground is no thing, neither the one asked for nor another.
-    things = [p for p in pieces(pixels) if p.ink not in (scene.background, seen) or p.area < 0.35]
+    things = [p for p in pieces(pixels) if p.ink not in (scene.background, seen) or p.area < GROUND]
     for i, group in enumerate(scene.groups):
         same = [g for g in scene.groups if g.kind == group.kind]
         found |= _group(things, group, f"shape{i}", top=0.0, bottom=1.0)

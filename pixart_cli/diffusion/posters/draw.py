@@ -79,7 +79,7 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
     """Where the sun or moon is (first), then places for things in the air that keep clear of it."""
     w, unit = canvas.width, canvas.unit
     place = (scene.celestial.place if scene.celestial else None) or "center"
-    x = w * (PLACES.index(place) * 2 + 1) / 6 + rng.uniform(-0.05, 0.05) * w
+    x = _middle(place, w) + rng.uniform(-0.05, 0.05) * w
     radius, towers = 0.18 * unit, scene.land == "city"
     high, low = max(0.19 * unit, 0.3 * horizon), (0.36 if towers else 0.46) * horizon
     sun = (min(w - radius, max(radius, x)), rng.uniform(high, max(high, low)))
@@ -90,6 +90,11 @@ def _sky_spots(scene: Landscape, canvas: Canvas, rng: Random, horizon: float) ->
         sun,
         *((_about(x, 0.02 * unit, rng), _about(top + y * (bottom - top), 0.015 * unit, rng)) for x, y in air),
     ]
+
+
+def _middle(place: str, width: float) -> float:
+    """The middle of a third."""
+    return width * (PLACES.index(place) * 2 + 1) / 6
 
 
 def _about(value: float, far: float, rng: Random) -> float:
@@ -153,7 +158,7 @@ def _standing(canvas: Canvas, group: Group, rng: Random) -> None:
     w = canvas.width
     size = min(canvas.unit * rng.uniform(0.3, 0.37), 0.82 * w / max(group.count, 2))
     if group.place is not None:
-        xs = [w * (PLACES.index(group.place) * 2 + 1) / 6 + rng.uniform(-0.03, 0.03) * w]
+        xs = [_middle(group.place, w) + rng.uniform(-0.03, 0.03) * w]
     else:
         start, step = rng.uniform(0.4, 0.6), w / group.count
         xs = [step * (i + start) + rng.uniform(-0.06, 0.06) * step for i in range(group.count)]
@@ -191,7 +196,7 @@ def _shape_spots(canvas: Canvas, group: Group, rng: Random) -> list[tuple[float,
     w, h, unit = canvas.width, canvas.height, canvas.unit
     if group.place is not None:
         size = _shape_size(canvas, group) * 1.06
-        x = w * (PLACES.index(group.place) * 2 + 1) / 6 + rng.uniform(-0.03, 0.03) * w
+        x = _middle(group.place, w) + rng.uniform(-0.03, 0.03) * w
         return [(min(w - size, max(size, x)), h * rng.uniform(0.44, 0.56))]
     grid = _grids(group.count, w > 1.4 * h, h > 1.4 * w)
     rows, columns = max(r for r, _ in grid) + 1, max(c for _, c in grid) + 1

@@ -19,6 +19,7 @@ _INK_LAB = np.array([lab(rgb) for rgb in COLOURS.values()], dtype=np.float32)
 _BYTES = np.arange(256, dtype=np.float32) / 255.0
 _LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)
 MASK_SIDE = 16
+GROUND = 0.35  # of the square of the shorter side: a piece that large is no thing
 
 
 def to_lab(picture: Image.Image) -> Array:
@@ -88,6 +89,11 @@ def pieces(pixels: Array, *, least: float = 0.0035) -> list[Piece]:
     return found
 
 
+def small_pieces(pixels: Array) -> list[Piece]:
+    """The pieces that are no ground: things, and what is left of others."""
+    return [piece for piece in pieces(pixels) if piece.area < GROUND]
+
+
 def _piece(mask: Mask, ink: str, unit: float) -> Piece:
     ys, xs = np.nonzero(mask)
     height, width = mask.shape
@@ -141,21 +147,24 @@ def _root(parent: list[int], k: int) -> int:
     return k
 
 
-def sky_and_land(pixels: Array) -> tuple[Array, Array]:
-    """The median colours (3,) of the top eighth and the bottom tenth."""
+def from_sky_to_land(pixels: Array) -> tuple[Array, Array, Array]:
+    """The sky's colour (3,), the way from it to the land's (3,), and how far along that each pixel is (H, W).
+
+    The sky's is the median of the top eighth, the land's of the bottom tenth.
+    """
     height = len(pixels)
     bands = pixels[: max(2, height // 8)], pixels[-max(2, height // 10) :]
     sky, land = (np.median(band.reshape(-1, 3), axis=0) for band in bands)
-    return sky, land
+    way = land - sky
+    share = (pixels - sky) @ way / max(1e-6, float(way @ way))
+    return sky, way, np.asarray(share, dtype=np.float32)
 
 
 def skyline(pixels: Array) -> Array:
     """Per column the row, as a share of the height, that best parts sky above from land below, (W,)."""
-    height, (sky, land) = len(pixels), sky_and_land(pixels)
-    axis = land - sky
-    share = (pixels - sky) @ axis / max(1e-6, float(axis @ axis))
+    share = from_sky_to_land(pixels)[2]
     # Land below a row and sky above it count for the row: the best is that with least land above it.
     is_land = np.where(share > 0.4, 1, -1).astype(np.int32)
     above = np.zeros_like(is_land)
     np.cumsum(is_land[:-1], axis=0, out=above[1:])
-    return np.asarray(above.argmin(axis=0) / height, dtype=np.float32)
+    return np.asarray(above.argmin(axis=0) / len(pixels), dtype=np.float32)

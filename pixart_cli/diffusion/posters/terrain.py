@@ -15,7 +15,15 @@ from PIL import Image, ImageFilter
 from pixart_cli.diffusion.posters.draw import draw
 from pixart_cli.diffusion.posters.exemplars import kind_of_outline
 from pixart_cli.diffusion.posters.scene import Landscape, sample_scene
-from pixart_cli.diffusion.posters.seeing import Array, Mask, pieces, sky_and_land, skyline, to_lab
+from pixart_cli.diffusion.posters.seeing import (
+    Array,
+    Mask,
+    Piece,
+    from_sky_to_land,
+    skyline,
+    small_pieces,
+    to_lab,
+)
 from pixart_cli.diffusion.posters.vocabulary import LANDS, STANDING
 
 if TYPE_CHECKING:
@@ -42,35 +50,34 @@ class View:
     land: Mask
 
 
-def view(pixels: Array) -> View:
-    """The land of a picture in Lab (H, W, 3); its edge behind a thing goes straight on."""
+def view_of(pixels: Array, things: Sequence[Piece]) -> View:
+    """The land of a picture in Lab (H, W, 3) behind its small pieces, where its edge goes straight on."""
     height, width = pixels.shape[:2]
-    hidden, things = np.zeros(width, dtype=bool), np.zeros((height, width), dtype=bool)
-    pixels, sharp = _smoothed(_smoothed(pixels)), pixels
+    hidden, covered = np.zeros(width, dtype=bool), np.zeros((height, width), dtype=bool)
+    pixels = _smoothed(_smoothed(pixels))
     edge = skyline(pixels).astype(np.float64)
-    for top, bottom, left, right in _standing(sharp):
+    for top, bottom, left, right in _standing(things):
         across = slice(max(0, left - _MARGIN), right + _MARGIN)
-        things[max(0, top - _MARGIN) : bottom + _MARGIN, across] = True
+        covered[max(0, top - _MARGIN) : bottom + _MARGIN, across] = True
         hidden[across] |= edge[across] * height >= top - _MARGIN
     if hidden.mean() > 0.8:
         hidden[:] = False
     columns = np.arange(width)
     edge[hidden] = np.interp(columns[hidden], columns[~hidden], edge[~hidden])
     below = np.arange(height)[:, None] >= (edge * height + 2)[None, :]
-    return View(pixels, edge, ~hidden, below & ~things)
+    return View(pixels, edge, ~hidden, below & ~covered)
 
 
-def _standing(pixels: Array) -> list[tuple[int, int, int, int]]:
+def _standing(things: Sequence[Piece]) -> list[tuple[int, int, int, int]]:
     """Boxes of what surely stands on the land."""
-    low = [p for p in pieces(pixels) if p.area < 0.35 and p.y > 0.3]
-    looks = [(p.box, *kind_of_outline(p.outline)) for p in low]
+    looks = [(thing.box, *kind_of_outline(thing.outline)) for thing in things if thing.y > 0.3]
     return [box for box, kind, distance in looks if kind in _KINDS and distance < _SURE]
 
 
-def land_features(pixels: Array) -> NDArray[np.float64]:
+def land_features(pixels: Array, things: Sequence[Piece]) -> NDArray[np.float64]:
     """Numbers that tell lands apart: the skyline's shape, tones below it, and which way edges run there."""
-    seen = view(pixels)
-    return np.array([*_shape(seen), *_edges(seen), *_tones(seen)], dtype=np.float64)
+    view = view_of(pixels, things)
+    return np.array([*_shape(view), *_edges(view), *_tones(view)], dtype=np.float64)
 
 
 def _shape(view: View) -> list[float]:
@@ -101,10 +108,8 @@ def _edges(view: View) -> list[float]:
 
 def _tones(view: View) -> list[float]:
     """Shares of the land that is hazy, in three tones between sky and land, and of what is neither's."""
-    sky, land = sky_and_land(view.pixels)
-    axis = land - sky
-    share = (view.pixels - sky) @ axis / max(1e-6, float(axis @ axis))
-    away = np.linalg.norm(view.pixels - sky - share.clip(0, 1)[..., None] * axis, axis=-1)
+    sky, way, share = from_sky_to_land(view.pixels)
+    away = np.linalg.norm(view.pixels - sky - share.clip(0, 1)[..., None] * way, axis=-1)
     near, total = view.land & (away < _ON_THE_WAY), max(1, view.land.sum())
     hazy = [(near & (share > a) & (share <= b)).sum() for a, b in pairwise(_TONES)]
     return [float(count / total) for count in (*hazy, (view.land & (away >= _ON_THE_WAY)).sum())]
@@ -145,7 +150,8 @@ def _land_model() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.
         width, height = rng.choice(((256, 256), (336, 192), (208, 304)))
         picture = draw(scene, width, height, seed=rng.getrandbits(32))
         for seen in (picture, softened(picture, f"land {len(rows)}")):
-            rows.append(land_features(to_lab(seen)))
+            pixels = to_lab(seen)
+            rows.append(land_features(pixels, small_pieces(pixels)))
             lands.append(scene.land)
     table = np.stack(rows)
     mean, scale = table.mean(axis=0), table.std(axis=0) + 1e-9
@@ -168,8 +174,8 @@ def _expand(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([bounded, pairs, np.ones((len(table), 1))], axis=1)
 
 
-def kind_of_land(pixels: Array) -> str:
-    """The land a picture shows."""
+def kind_of_land(pixels: Array, things: Sequence[Piece]) -> str:
+    """The land that a picture in Lab (H, W, 3) shows behind its small pieces."""
     mean, scale, projection = _land_model()
-    row = _expand(((land_features(pixels) - mean) / scale)[None])
+    row = _expand(((land_features(pixels, things) - mean) / scale)[None])
     return LANDS[int((row @ projection).argmax())]
