@@ -19,6 +19,7 @@ _INK_LAB = np.array([lab(rgb) for rgb in COLOURS.values()], dtype=np.float32)
 _BYTES = np.arange(256, dtype=np.float32) / 255.0
 _LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)
 MASK_SIDE = 16
+_WHOLE = (1.0, 99.0)  # percent of a piece; what sticks out beyond at an end is a splinter
 GROUND = 0.35  # of the square of the shorter side: a piece that large is no thing
 
 
@@ -108,9 +109,9 @@ def _piece(mask: Mask, ink: str, unit: float) -> Piece:
 
 
 def outline(mask: Mask) -> Array:
-    """The mask's bounding box, centred on a square, as 16 x 16 coverages."""
-    ys, xs = np.nonzero(mask)
-    box = mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    """The mask's bounding box but for splinters, centred on a square, as 16 x 16 coverages."""
+    top, bottom, left, right = (int(end) for axis in np.nonzero(mask) for end in np.percentile(axis, _WHOLE))
+    box = mask[top : bottom + 1, left : right + 1]
     side = max(box.shape)
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - box.shape[0]) // 2, (side - box.shape[1]) // 2

@@ -60,6 +60,15 @@ def test_outline_of_a_bar_is_centred() -> None:
     assert drawn.sum() == pytest.approx(16 * 16 * 0.2, rel=0.1)
 
 
+def test_an_outline_is_that_of_a_thing_without_its_splinters() -> None:
+    mask = np.zeros((90, 90), dtype=bool)
+    mask[20:80, 20:80] = True
+    square = outline(mask)
+    mask[10:20, 77:80] = True
+    assert np.abs(outline(mask) - square).mean() < 0.02
+    assert outline(mask).mean() > 0.97
+
+
 def test_skyline_of_steps() -> None:
     image = picture("cream", {(0, 30, 44, 59): "navy", (45, 45, 89, 59): "navy"})
     line = skyline(to_lab(image))
