@@ -10,7 +10,7 @@ pytestmark = pytest.mark.exemplars
 def test_a_table_on_standard_output_and_a_folder_that_is_gone_on_with(pixart, stand_in, tmp_path) -> None:
     ran = pixart("eval", "--suite", "mini", "--prompts", 2, "--device", "cpu")
     assert (ran.code, ran.out.splitlines()[0][:13]) == (0, "| kind | aske")
-    assert "1/2 wrong: a moon over yellow hills under a navy sky" in ran.err
+    assert "1/2 wrong: a triangle on a gray background" in ran.err
     folder = tmp_path / "eval-mini-mini-1"
     assert json.loads((folder / "00000/metadata.jsonl").read_text())["tag"] == "single_object"
     found = pixart("eval", "--prompts", 2, "--device", "cpu", "--json").json

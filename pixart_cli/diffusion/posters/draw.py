@@ -70,7 +70,8 @@ def _landscape(canvas: Canvas, scene: Landscape, rng: Random) -> None:
     glow = None
     if scene.celestial is not None and scene.standing is None:
         glow = spots[0][0], jitter(rng, scene.celestial.colour)
-    draw_land(canvas, scene.land, ink, horizon=horizon, glow=glow, rng=rng)
+    bare = scene.standing is None
+    draw_land(canvas, scene.land, ink, horizon=horizon, glow=glow, bare=bare, rng=rng)
     if scene.standing is not None:
         _standing(canvas, scene.standing, rng)
 
@@ -133,7 +134,7 @@ def _celestial(canvas: Canvas, group: Group, spot: tuple[float, float], rng: Ran
     if group.kind == "sun":
         draw_sun(canvas, spot, radius, ink, rng)
     else:
-        draw_moon(canvas, spot, radius, ink, rng)
+        draw_moon(canvas, spot, radius, ink)
 
 
 def _flyers(canvas: Canvas, group: Group, spots: list[tuple[float, float]], rng: Random) -> None:
@@ -160,11 +161,11 @@ def _standing(canvas: Canvas, group: Group, rng: Random) -> None:
     if group.place is not None:
         xs = [_middle(group.place, w) + rng.uniform(-0.03, 0.03) * w]
     else:
-        start, step = rng.uniform(0.4, 0.6), w / group.count
-        xs = [step * (i + start) + rng.uniform(-0.06, 0.06) * step for i in range(group.count)]
+        start, step = rng.uniform(0.46, 0.54), w / group.count
+        xs = [step * (i + start) + rng.uniform(-0.03, 0.03) * step for i in range(group.count)]
     for x in xs:
         inside = min(w - 0.55 * size, max(0.55 * size, x))
-        draw_standing(canvas, group.kind, (inside, _about(floor, 0.015 * canvas.height, rng)), size, ink, rng)
+        draw_standing(canvas, group.kind, (inside, _about(floor, 0.015 * canvas.height, rng)), size, ink)
 
 
 def _shapes(canvas: Canvas, scene: Shapes, rng: Random) -> None:

@@ -55,15 +55,22 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
     if kind in SHAPES:
         draw_shape(canvas, kind, centre, unit * rng.uniform(0.14, 0.34), ink)
     elif kind in ("sun", "moon"):
-        (draw_sun if kind == "sun" else draw_moon)(canvas, centre, unit * rng.uniform(*SUN_RADII), ink, rng)
+        radius = unit * rng.uniform(*SUN_RADII)
+        if kind == "sun":
+            draw_sun(canvas, centre, radius, ink, rng)
+        else:
+            draw_moon(canvas, centre, radius, ink)
     elif kind == "cloud":
         draw_cloud(canvas, centre, unit * rng.uniform(*CLOUD_WIDTHS), ink, rng)
     elif kind == "bird":
         draw_bird(canvas, centre, unit * rng.uniform(*BIRD_WIDTHS), ink)
     else:
-        draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.26, 0.4), ink, rng)
+        draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.26, 0.4), ink)
     seen = [p for p in pieces(to_lab(canvas.image.reduce(OVERSAMPLING))) if p.ink == colour]
-    return max(seen, key=lambda p: p.area).outline if seen else None
+    if not seen:
+        return None
+    outline = max(seen, key=lambda p: p.area).outline
+    return outline if rng.random() < 0.5 else outline[:, ::-1]  # a moon is one whichever way it is open
 
 
 def kind_of_outline(outline: Array) -> tuple[str, float]:

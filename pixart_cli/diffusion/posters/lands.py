@@ -12,8 +12,10 @@ from pixart_cli.diffusion.posters.vocabulary import RGB
 Glow = tuple[float, RGB] | None
 
 
-def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow, rng: Random) -> None:
-    """Draw the land under `horizon`.
+def draw_land(
+    canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow, bare: bool, rng: Random
+) -> None:
+    """Draw the land under `horizon`; `bare` where nothing will stand on it.
 
     The lowest tenth of the picture always shows the ink itself; layers behind mix in the sky.
     `glow` is the column and ink of a light that the sea mirrors.
@@ -23,7 +25,7 @@ def draw_land(canvas: Canvas, land: str, ink: RGB, *, horizon: float, glow: Glow
     elif land == "city":
         _city(canvas, ink, horizon, rng)
     elif land == "dunes":
-        _dunes(canvas, ink, horizon, rng)
+        _dunes(canvas, ink, horizon, bare, rng)
     else:
         _layers(canvas, land, ink, horizon, rng)
 
@@ -72,11 +74,12 @@ def _waves(canvas: Canvas, level: float, rng: Random) -> list[float]:
     ]
 
 
-def _dunes(canvas: Canvas, ink: RGB, horizon: float, rng: Random) -> None:
-    """One row of dunes, dark on the side away from the wind."""
+def _dunes(canvas: Canvas, ink: RGB, horizon: float, bare: bool, rng: Random) -> None:
+    """One row of dunes, dark on the side away from the wind where nothing stands before it."""
     ridge = _crests(canvas, horizon + 0.3 * (0.84 * canvas.height - horizon), rng)
     canvas.below(ridge, ink)
-    _shadows(canvas, ridge, shade(ink, 0.66) if sum(ink) > 200 else shade(ink, 1.5))
+    if bare:
+        _shadows(canvas, ridge, shade(ink, 0.66) if sum(ink) > 200 else shade(ink, 1.5))
 
 
 def _crests(canvas: Canvas, level: float, rng: Random) -> list[float]:

@@ -21,11 +21,14 @@ def draw_sun(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) 
     canvas.disc(*spot, radius, ink)
 
 
-def draw_moon(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random) -> None:
-    """A crescent, open to the left or right."""
+def draw_moon(canvas: Canvas, spot: Point, radius: float, ink: RGB) -> None:
+    """A waxing crescent, open to the left.
+
+    Of what a caption does not say (which way a moon is open, where a boat goes) a small network draws the
+    mean: a ring for a crescent. So that is the same in every picture.
+    """
     x, y = spot
     canvas.place("moon", x, y, 1.1 * radius)
-    side = rng.choice((-1, 1))
     half = math.radians(68)
     outer = arc(x, y, radius * 1.1, half, 2 * math.pi - half)
     tip_x, tip_y = math.cos(half) * radius * 1.1, math.sin(half) * radius * 1.1
@@ -33,7 +36,7 @@ def draw_moon(canvas: Canvas, spot: Point, radius: float, ink: RGB, rng: Random)
     inner_radius = math.hypot(tip_x - offset, tip_y)
     lift = math.atan2(tip_y, tip_x - offset)
     inner = arc(x + offset, y, inner_radius, 2 * math.pi - lift, lift)
-    canvas.polygon([(x + side * (px - x), py) for px, py in outer + inner], ink)
+    canvas.polygon([(2 * x - px, py) for px, py in outer + inner], ink)
 
 
 def draw_cloud(canvas: Canvas, spot: Point, width: float, ink: RGB, rng: Random) -> None:
@@ -63,24 +66,19 @@ def draw_bird(canvas: Canvas, spot: Point, width: float, ink: RGB) -> None:
 _STEPS = tuple(i / 12 for i in range(13))
 
 
-def draw_standing(canvas: Canvas, kind: str, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+def draw_standing(canvas: Canvas, kind: str, foot: Point, size: float, ink: RGB) -> None:
     """A tree, house, cactus or boat `size` high whose foot is at `foot`."""
     canvas.place(kind, foot[0], foot[1] - size / 2, size / 2)
-    {"tree": _tree, "house": _house, "cactus": _cactus, "boat": _boat}[kind](canvas, foot, size, ink, rng)
+    {"tree": _tree, "house": _house, "cactus": _cactus, "boat": _boat}[kind](canvas, foot, size, ink)
 
 
-def _tree(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+def _tree(canvas: Canvas, foot: Point, size: float, ink: RGB) -> None:
     x, y = foot
-    canvas.box(x - 0.055 * size, y - 0.5 * size, x + 0.055 * size, y, ink)
-    if rng.random() < 0.5:
-        canvas.disc(x, y - 0.7 * size, 0.31 * size, ink)
-    else:
-        canvas.disc(x - 0.14 * size, y - 0.6 * size, 0.22 * size, ink)
-        canvas.disc(x + 0.14 * size, y - 0.6 * size, 0.22 * size, ink)
-        canvas.disc(x, y - 0.78 * size, 0.23 * size, ink)
+    canvas.box(x - 0.06 * size, y - 0.5 * size, x + 0.06 * size, y, ink)
+    canvas.disc(x, y - 0.68 * size, 0.32 * size, ink)
 
 
-def _house(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+def _house(canvas: Canvas, foot: Point, size: float, ink: RGB) -> None:
     x, y = foot
     half, wall = 0.36 * size, 0.46 * size
     canvas.box(x - half, y - wall, x + half, y, ink)
@@ -91,7 +89,7 @@ def _house(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> N
     canvas.box(x - 0.07 * size, y - 0.26 * size, x + 0.09 * size, y, shade(ink, 1.35 if dark else 0.6))
 
 
-def _cactus(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+def _cactus(canvas: Canvas, foot: Point, size: float, ink: RGB) -> None:
     x, y = foot
     w, arm = 0.12 * size, 0.095 * size
     canvas.box(x - w, y - 0.88 * size, x + w, y, ink)
@@ -103,12 +101,11 @@ def _cactus(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> 
         canvas.disc(elbow, y - high * size, arm, ink)
 
 
-def _boat(canvas: Canvas, foot: Point, size: float, ink: RGB, rng: Random) -> None:
+def _boat(canvas: Canvas, foot: Point, size: float, ink: RGB) -> None:
     """One piece, its sails on the hull: gaps and masts of a few pixels are lost in the squeezing by 8."""
     x, y = foot
-    side = rng.choice((-1, 1))
     sails = [(-0.38, -0.25), (-0.06, -0.74), (-0.06, -1.0), (0.44, -0.25)]
-    canvas.polygon([(x + side * a * size, y + b * size) for a, b in sails], ink)
+    canvas.polygon([(x + a * size, y + b * size) for a, b in sails], ink)
     hull = [(-0.5, -0.26), (0.5, -0.26), (0.32, 0.0), (-0.32, 0.0)]
     canvas.polygon([(x + a * size, y + b * size) for a, b in hull], shade(ink, 0.86))
 

@@ -43,7 +43,7 @@ class Captions(Posters):
     """Prompts as training has them, of scenes with a combination that training never showed."""
 
     name: ClassVar[str] = "captions"
-    definition: ClassVar[str] = "captions-4"
+    definition: ClassVar[str] = "captions-5"
     rows: ClassVar[Sequence[str]] = ()
 
     def questions(self, count: int, seed: int) -> list[Question[Poster]]:

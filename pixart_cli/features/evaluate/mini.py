@@ -28,7 +28,7 @@ class Mini(Posters):
     """The six kinds in turn, each in landscapes and in free shapes, none in the same words twice."""
 
     name: ClassVar[str] = "mini"
-    definition: ClassVar[str] = "mini-4"
+    definition: ClassVar[str] = "mini-5"
     rows: ClassVar[Sequence[str]] = KINDS
 
     def questions(self, count: int, seed: int) -> list[Question[Poster]]:

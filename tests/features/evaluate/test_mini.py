@@ -23,12 +23,12 @@ def test_questions_are_a_function_of_number_and_seed(questions) -> None:
 
 def test_the_first_questions_are_these_for_as_long_as_the_definition_is() -> None:
     assert [question.prompt for question in Mini().questions(4, 1)] == [
-        "a moon over yellow hills under a navy sky",
-        "a sun over a navy sea under an orange sky with a boat",
-        "blue mountains under a navy sky with four white clouds",
-        "a purple sun over gray mountains under a cream sky",
+        "a triangle on a gray background",
+        "a moon over a green forest under a teal sky with a house",
+        "a cream sea under a navy sky with three white clouds",
+        "a red sun over orange dunes under a black sky",
     ]
-    assert Mini().definition == "mini-4"
+    assert Mini().definition == "mini-5"
 
 
 def test_kinds_take_turns_and_every_question_is_held_out_and_new(questions) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from pixart_cli.diffusion.posters.caption import all_words
 from pixart_cli.diffusion.posters.draw import draw
+from pixart_cli.diffusion.posters.scene import Landscape, Scene, Shapes, sample_scene
 from pixart_cli.features.train import gallery, language
 from pixart_cli.features.train.close_ups import close_up
 from pixart_cli.features.train.gallery import CAPTION_TOKENS, CAPTIONS, Part, choose, hang, training_scene
@@ -28,6 +29,23 @@ def test_a_gallery_holds_the_pictures_of_its_part(hung: list[gallery.Gallery]) -
     assert np.array_equal(whole.pixels[2].numpy(), np.asarray(drawn))
     near = close_up(training_scene(8, 0), 32, 32, seed=8)
     assert np.array_equal(close.pixels[1].numpy(), np.asarray(near))
+
+
+def test_what_is_learned_soonest_is_shown_seldom() -> None:
+    shown = [training_scene(index, 5) for index in range(800)]
+    asked = [sample_scene(Random(f"asked {index}")) for index in range(800)]
+    plain, counted, shapes = zip(*(_shares(scenes) for scenes in (shown, asked)), strict=True)
+    assert plain[0] < 0.75 * plain[1]
+    assert counted[0] > 1.1 * counted[1]
+    assert shapes[0] > 1.1 * shapes[1]
+
+
+def _shares(scenes: list[Scene]) -> tuple[float, float, float]:
+    """Of scenes in which nothing stands, of those in which something does, and of shapes."""
+    standing = [scene.standing is not None for scene in scenes if isinstance(scene, Landscape)]
+    shapes = sum(isinstance(scene, Shapes) for scene in scenes)
+    plain = len(scenes) - sum(standing) - shapes
+    return plain / len(scenes), sum(standing) / len(scenes), shapes / len(scenes)
 
 
 def test_every_picture_is_said_in_a_few_ways(hung: list[gallery.Gallery]) -> None:
