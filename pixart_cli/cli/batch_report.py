@@ -179,6 +179,7 @@ class Report:
         """
         tally = self._tally
         assert tally is not None  # noqa: S101
+        self._warn_of_outdated(tally)
         numbers = {"drawn": tally.drawn, "existing": tally.existing}
         lists = {"images": self._images, "failed": self._failed}
         if tally.failed:
@@ -193,6 +194,14 @@ class Report:
         self._printer.say(f"{pictures(tally.drawn)} drawn, {tally.existing} there already")
         self._printer.document(RESULT, **lists, **numbers)
         self._printer.event("done", schema=EVENTS, ok=True, **numbers, failed=tally.failed)
+
+    def _warn_of_outdated(self, tally: Tally) -> None:
+        for model, number in sorted(tally.outdated.items()):
+            was = "was" if number == 1 else "were"
+            self._printer.warn(
+                f"{pictures(number)} there already {was} drawn with other weights of {model}; "
+                "--force draws them again"
+            )
 
 
 def tell_failure(printer: Printer, event: Failed | Refused) -> dict[str, Any]:

@@ -180,29 +180,45 @@ def load(text: str, *, source: str) -> Record:
     )
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What tells a picture from others: the fingerprint of its request and, if it says so, its weights."""
+
+    fingerprint: str
+    weights: str | None = None
+
+
 def fingerprint_in(path: Path) -> str | None:
     """The fingerprint that the picture at `path` holds, if only that is kept too; else None."""
+    mark = mark_in(path)
+    return mark.fingerprint if mark else None
+
+
+def mark_in(path: Path) -> Mark | None:
+    """The mark of the whole picture at `path`, if it holds one."""
     try:
-        return _fingerprint_of(read_text(path).texts, str(path))
+        return _mark_of(read_text(path).texts, str(path))
     except PixartError:
         return None
 
 
-def fingerprint_in_stream(file: BinaryIO, name: str) -> str | None:
-    """As :func:`fingerprint_in`, of a picture that is known to be whole; its pixels are not read."""
+def mark_in_stream(file: BinaryIO, name: str) -> Mark | None:
+    """As :func:`mark_in`, of a picture that is known to be whole; its pixels are not read."""
     try:
-        return _fingerprint_of(read_head(file, name).texts, name)
+        return _mark_of(read_head(file, name).texts, name)
     except PixartError:
         return None
 
 
-def _fingerprint_of(texts: Mapping[str, str], source: str) -> str:
+def _mark_of(texts: Mapping[str, str], source: str) -> Mark:
     text = texts.get(KEY, "")
     data = _object(text, source)
     if data.keys() <= _STUB:
         _check_schema(data.get("schema"), source)
-        return _fingerprint(data, source)
-    return load(text, source=source).fingerprint
+        return Mark(_fingerprint(data, source))
+    record = load(text, source=source)
+    weights = record.provenance.get("weights")
+    return Mark(record.fingerprint, weights if isinstance(weights, str) else None)
 
 
 def _fingerprint(data: Mapping[str, Any], source: str) -> str:

@@ -1,5 +1,7 @@
 """What a batch tells: its pace above all."""
 
+from collections import Counter
+
 import pytest
 
 from pixart_cli.cli.batch_report import Rate, Report
@@ -42,6 +44,17 @@ def test_the_end_says_how_many(capfd, failed, code):
     else:
         report.finish("failed.txt")
         assert "2 pictures drawn, 1 there already" in capfd.readouterr().err
+
+
+def test_pictures_of_other_weights_are_warned_of(capfd):
+    tally = Tally(total=3, existing=3, outdated=Counter({"mini": 2, "own": 1}))
+    report = Report(Printer(), {"progress": "plain"}, lambda task, path: path)
+    with report.shown(tally, "list.txt"):
+        pass
+    report.finish("failed.txt")
+    told = capfd.readouterr().err
+    assert "2 pictures there already were drawn with other weights of mini; --force draws them again" in told
+    assert "1 picture there already was drawn with other weights of own" in told
 
 
 def test_a_tally_knows_what_is_left():

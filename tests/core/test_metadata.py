@@ -238,6 +238,19 @@ def test_a_fingerprint_is_found_where_it_is_and_believed(tmp_path: Path) -> None
     assert metadata.fingerprint_in(tmp_path / "edited.png") is None
 
 
+def test_a_mark_holds_the_weights_where_the_picture_says_them(tmp_path: Path) -> None:
+    said = {"weights": "sha256:00"}
+    written(tmp_path / "full.png", rendering(provenance=said))
+    written(tmp_path / "minimal.png", rendering(provenance=said), level="minimal")
+    written(tmp_path / "odd.png", rendering(provenance={"weights": ["00"]}))
+    assert metadata.mark_in(tmp_path / "full.png") == metadata.Mark(request().fingerprint, "sha256:00")
+    for name in ("minimal", "odd"):
+        assert metadata.mark_in(tmp_path / f"{name}.png") == metadata.Mark(request().fingerprint)
+    with (tmp_path / "full.png").open("rb") as file:
+        assert metadata.mark_in_stream(file, "full.png") == metadata.mark_in(tmp_path / "full.png")
+    assert metadata.mark_in(tmp_path / "none.png") is None
+
+
 def test_provenance_must_be_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         metadata.texts_for(rendering(provenance={"x": math.nan}), size=POSTER, preset=None)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.metadata import fingerprint_in_stream
+from pixart_cli.core.metadata import Mark, mark_in_stream
+from pixart_cli.features.batch.publishing import Kept
 from pixart_cli.features.batch.store import FOLDERS, Store
 
 _HEAD: Final = 1 << 16  # bytes that are fetched at a time while a record is looked for
@@ -93,21 +94,23 @@ class Bucket:
             hint = "Check its name, and the keys that this machine has for it."
             raise PixartError("disk", f"{self.url} is not there, or may not be read", hint)
 
-    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Kept | None:
         """As `publishing.find`."""
         for path in paths:
-            if self._holds(self.name(path), fingerprint, by_name=by_name):
-                return path
+            mark = self._mark(self.name(path), Mark(fingerprint) if by_name else None)
+            if mark and mark.fingerprint == fingerprint:
+                return Kept(path, mark.weights)
         return None
 
-    def _holds(self, name: str, fingerprint: str, *, by_name: bool) -> bool:
+    def _mark(self, name: str, known: Mark | None) -> Mark | None:
+        """The mark of an object, `known` or read; None where there is no object, or none in it."""
         with self._as_disk_error(name):
             try:
                 self._files.invalidate_cache()
                 with self._files.open(name, "rb", block_size=_HEAD, cache_type="readahead") as file:
-                    return by_name or fingerprint_in_stream(file, name) == fingerprint
+                    return known or mark_in_stream(file, name)
             except FileNotFoundError:
-                return False
+                return None
 
     def publish(
         self, data: bytes, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False

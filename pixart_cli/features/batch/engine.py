@@ -12,6 +12,7 @@ from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import Level
 from pixart_cli.core.request import GenerationRequest
 from pixart_cli.core.settings import Job
+from pixart_cli.features.batch.publishing import Kept
 from pixart_cli.features.batch.store import FOLDERS, Store
 
 
@@ -38,13 +39,19 @@ class Task:
     store: Store = FOLDERS
 
     @property
-    def existing(self) -> Path | None:
-        """Where the picture is, if it exists.
+    def kept(self) -> Kept | None:
+        """The picture, if it exists.
 
         Raises:
             PixartError: "disk" where a store gives no answer.
         """
         return self.store.find(self.paths, self.fingerprint, by_name=self.metadata == "none")
+
+    @property
+    def existing(self) -> Path | None:
+        """Where the picture is, as `kept`."""
+        kept = self.kept
+        return kept.path if kept else None
 
     @property
     def request(self) -> GenerationRequest:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pixart_cli.core.errors import PixartError
-from pixart_cli.core.metadata import fingerprint_in
+from pixart_cli.core.metadata import Mark, mark_in
 from pixart_cli.core.publish import publish
 
 SHORT = 8  # digits of a fingerprint that tell two pictures of one name apart
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture that exists, and the weights it was drawn with, if it says so."""
+
+    path: Path
+    weights: str | None = None
 
 
 def places(path: Path, fingerprint: str) -> tuple[Path, Path]:
@@ -24,15 +33,17 @@ def _shortened(stem: str, most: int = 255 - 1 - SHORT - 4) -> str:
     return stem if len(data) <= most else data[:most].decode("utf-8", "ignore")
 
 
-def find(paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+def find(paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Kept | None:
     """Which of `paths` holds the whole picture with this fingerprint; None if it has to be drawn.
 
     Args:
         by_name: a picture without metadata is known by its name alone, which then holds the fingerprint.
     """
     for path in paths:
-        if os.path.lexists(path) and (by_name or fingerprint_in(path) == fingerprint):
-            return path
+        if os.path.lexists(path):
+            mark = Mark(fingerprint) if by_name else mark_in(path)
+            if mark and mark.fingerprint == fingerprint:
+                return Kept(path, mark.weights)
     return None
 
 

@@ -26,7 +26,7 @@ from pixart_cli.core.settings import (
 from pixart_cli.core.template import Naming
 from pixart_cli.diffusion.device import MemoryPlan
 from pixart_cli.diffusion.quantisation import check_library
-from pixart_cli.diffusion.weights import installed_models
+from pixart_cli.diffusion.weights import installed_models, locate
 from pixart_cli.features.batch.bucket import target_of
 from pixart_cli.features.batch.engine import Task
 from pixart_cli.features.batch.planning import Planner
@@ -81,6 +81,7 @@ class Resolver:
         self._installed = installed_models()
         self._models: dict[str, str] = {}  # by the name that pictures record
         self._spoken = lru_cache(_REMEMBERED)(self._speak)
+        self.weights_of = lru_cache(_REMEMBERED)(_weights_of)
         if _names_files(self.settings):
             self._gather(self.settings)
         values = self.settings.values
@@ -183,6 +184,14 @@ class Resolver:
         """
         with _told_of(task.entry):
             return self._planner.plan_of(task.request)
+
+
+def _weights_of(model: str) -> str | None:
+    """What a picture that is drawn now would say of its weights; None where they are not here."""
+    try:
+        return locate(model).revision
+    except PixartError:
+        return None
 
 
 @contextmanager

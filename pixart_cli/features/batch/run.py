@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from pixart_cli.core.unfinished import sweep
 from pixart_cli.features.batch.attempts import Attempts
 from pixart_cli.features.batch.engine import Engine, Failed, Outcome, Published, Task
 from pixart_cli.features.batch.failures import Failures, is_failures, whole
+from pixart_cli.features.batch.publishing import Kept
 from pixart_cli.features.batch.records import Records
 from pixart_cli.features.batch.resolve import Resolver, in_shard
 
@@ -37,12 +38,16 @@ Event = Published | Failed | Refused
 
 @dataclass(kw_only=True)
 class Tally:
-    """How far a batch is. `total` is None where the list is not known to its end yet."""
+    """How far a batch is. `total` is None where the list is not known to its end yet.
+
+    `outdated` of the `existing` say that other weights drew them than those here now, by model.
+    """
 
     total: int | None = None
     drawn: int = 0
     existing: int = 0
     failed: int = 0
+    outdated: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
@@ -161,6 +166,12 @@ class Batch:
         if self._attempts is not None:
             self._attempts.settle(task.fingerprint)
 
+    def _compare(self, task: Task, kept: Kept) -> None:
+        """A request names a model, and a model's weights change: with a new edition, or by training on."""
+        here = self._resolver.weights_of(task.request.model) if kept.weights else None
+        if here and here != kept.weights:
+            self.tally.outdated[task.request.model] += 1
+
     def _count(self, *, drawn: bool = False, existing: bool = False, failed: bool = False) -> None:
         self.tally.drawn += drawn
         self.tally.existing += existing
@@ -173,8 +184,9 @@ class Batch:
         for task in self._all(entries):
             if self._is_recent(task.fingerprint):
                 self._count(existing=True)
-            elif not self._force and task.existing:
+            elif not self._force and (kept := task.kept):
                 self._settle(task)
+                self._compare(task, kept)
                 self._count(existing=True)
             elif self._attempts is not None and (error := self._attempts.refuse(task.fingerprint)):
                 self._refuse(Failed(task=task, error=error))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pixart_cli.core.publish import publish
-from pixart_cli.features.batch.publishing import find, publish_picture
+from pixart_cli.features.batch.publishing import Kept, find, publish_picture
 
 
 class Store(Protocol):
@@ -22,7 +22,7 @@ class Store(Protocol):
         """Raise "disk" where nothing can be published, if that can be known."""
         ...
 
-    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Kept | None:
         """As `publishing.find`."""
         ...
 
@@ -52,7 +52,7 @@ class Folders:
     def check(self) -> None:
         """Nothing: folders are tried where they are made."""
 
-    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Path | None:
+    def find(self, paths: Sequence[Path], fingerprint: str, *, by_name: bool = False) -> Kept | None:
         """As `publishing.find`."""
         return find(paths, fingerprint, by_name=by_name)
 

@@ -13,6 +13,7 @@ import pytest
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch import bucket
 from pixart_cli.features.batch.bucket import Bucket, target_of
+from pixart_cli.features.batch.publishing import Kept
 from pixart_cli.features.batch.store import FOLDERS
 
 
@@ -142,7 +143,7 @@ def test_one_of_many_creates_and_another_picture_is_left_alone(s3, tmp_path):
         store.publish(b"x", [path], "0" * 64)
     assert raised.value.code == "output-exists"
     store.replace(b"new", path)
-    assert store.find([path], "", by_name=True) == path
+    assert store.find([path], "", by_name=True) == Kept(path)
     assert store.find([tmp_path / "b.png"], "", by_name=True) is None
 
 

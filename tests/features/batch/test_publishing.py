@@ -6,7 +6,7 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.metadata import fingerprint_in
-from pixart_cli.features.batch.publishing import find, places, publish_picture
+from pixart_cli.features.batch.publishing import Kept, find, places, publish_picture
 from pixart_cli.features.generate import png_of
 from tests.conftest import StandIn
 from tests.features.batch.conftest import entry
@@ -38,7 +38,7 @@ def test_whoever_is_first_has_the_name_and_the_second_the_other(picture, tmp_pat
             found[-1][0],
             True,
         )
-        assert find(places(tmp_path / "x.png", fingerprint), fingerprint) == found[-1][0]
+        assert find(places(tmp_path / "x.png", fingerprint), fingerprint) == Kept(found[-1][0])
         assert fingerprint_in(found[-1][0]) == fingerprint
     assert found[0] == (tmp_path / "x.png", False)
     assert found[1][0].name.startswith("x-")
@@ -49,7 +49,7 @@ def test_a_picture_in_its_second_place_is_found_when_the_first_is_free_again(pic
         data, fingerprint = picture(prompt)
         path, _ = publish_picture(data, places(tmp_path / "x.png", fingerprint), fingerprint)
     (tmp_path / "x.png").unlink()
-    assert find(places(tmp_path / "x.png", fingerprint), fingerprint) == path
+    assert find(places(tmp_path / "x.png", fingerprint), fingerprint) == Kept(path)
 
 
 def test_both_places_taken_by_others_is_an_error(picture, tmp_path):
@@ -60,4 +60,4 @@ def test_both_places_taken_by_others_is_an_error(picture, tmp_path):
     with pytest.raises(PixartError, match="exists already"):
         publish_picture(data, both, fingerprint)
     assert find(both, fingerprint) is None
-    assert find(both, fingerprint, by_name=True) == both[0]
+    assert find(both, fingerprint, by_name=True) == Kept(both[0])

@@ -6,6 +6,7 @@ import pytest
 
 from pixart_cli.core.errors import PixartError
 from pixart_cli.core.prompt_list import read_jobs
+from pixart_cli.diffusion.weights import locate
 from pixart_cli.features.batch.engine import Failed, Published
 from pixart_cli.features.batch.run import Refused
 from tests.conftest import StandIn
@@ -21,6 +22,18 @@ def test_a_second_run_draws_nothing(runs):
     assert runs.drawn(LIST, again) == []
     assert (again.drawn, runs.there()) == ([], before)
     assert (runs.batch.tally.existing, runs.batch.tally.drawn) == (3, 0)
+
+
+def test_pictures_of_other_weights_stay_and_are_counted(runs):
+    weights = locate("mini").revision
+    runs.drawn(LIST[:1], StandIn(facts={"weights": "sha256:of another edition"}))
+    runs.drawn(LIST[1:2], StandIn(facts={"weights": weights}))
+    runs.drawn(LIST[2:])  # says nothing of its weights
+    assert runs.drawn(LIST) == []
+    assert (runs.batch.tally.existing, dict(runs.batch.tally.outdated)) == (3, {"mini": 1})
+    assert len(runs.drawn(LIST, StandIn(facts={"weights": weights}), force=True)) == 3
+    assert runs.drawn(LIST) == []
+    assert runs.batch.tally.outdated.total() == 0
 
 
 def test_a_list_in_another_order_and_with_more_in_it_draws_the_new_alone(runs):

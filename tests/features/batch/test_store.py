@@ -2,6 +2,7 @@
 
 import pickle
 
+from pixart_cli.features.batch.publishing import Kept
 from pixart_cli.features.batch.store import FOLDERS
 
 
@@ -11,7 +12,7 @@ def test_folders_create_replace_and_find(tmp_path):
     FOLDERS.replace(b"two", path)
     assert path.read_bytes() == b"two"
     assert FOLDERS.find([path], "0" * 64) is None
-    assert FOLDERS.find([path], "0" * 64, by_name=True) == path
+    assert FOLDERS.find([path], "0" * 64, by_name=True) == Kept(path)
     assert FOLDERS.name(path) == str(path)
     FOLDERS.check()
 

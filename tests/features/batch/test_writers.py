@@ -9,7 +9,7 @@ import pytest
 from pixart_cli.core.errors import PixartError
 from pixart_cli.features.batch import store, writers
 from pixart_cli.features.batch.engine import Failed
-from pixart_cli.features.batch.publishing import places
+from pixart_cli.features.batch.publishing import Kept, places
 from pixart_cli.features.batch.writers import Overwriting, as_error
 from tests.conftest import StandIn
 from tests.features.batch.conftest import engine_of, entry, tasks_of
@@ -73,6 +73,6 @@ def test_with_force_no_two_pictures_get_one_place(resolver):
     )
     overwriting = Overwriting()
     first = overwriting.place(new)
-    there = replace(old, store=types.SimpleNamespace(find=lambda *_args, **_named: paths[0]))
+    there = replace(old, store=types.SimpleNamespace(find=lambda *_args, **_named: Kept(paths[0])))
     assert first == paths[0]
     assert overwriting.place(there) == paths[1]
