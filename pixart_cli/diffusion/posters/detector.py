@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixart_cli.diffusion.posters.exemplars import ALIKE, kind_of_outline
+from pixart_cli.diffusion.posters.exemplars import kind_of_outline
 from pixart_cli.diffusion.posters.scene import Group, Landscape, Scene, Shapes, Stripes
 from pixart_cli.diffusion.posters.seeing import (
     GROUND,
@@ -25,12 +25,14 @@ from pixart_cli.diffusion.posters.seeing import (
     to_lab,
 )
 from pixart_cli.diffusion.posters.terrain import kind_of_land
-from pixart_cli.diffusion.posters.vocabulary import PLACES, TIMES
+from pixart_cli.diffusion.posters.vocabulary import FAMILIES, PLACES, TIMES
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _STRANGE = 0.42  # an outline farther than this from all that was ever drawn is no thing at all
+
+_SKY = 0.52  # of the height: what has its middle above is in the sky, what has it below is not
 
 
 def detect(picture: Image.Image, scene: Scene, asked: Collection[str]) -> dict[str, bool]:
@@ -61,19 +63,18 @@ def _landscape(pixels: Array, things: list[Piece], scene: Landscape) -> dict[str
         "land.colour": land == scene.land_colour,
     }
     if scene.celestial is not None:
-        found |= _group(things, scene.celestial, "celestial", top=0.0, bottom=0.68)
+        found |= _group(things, scene.celestial, "celestial", top=0.0, bottom=_SKY)
     if scene.flyers is not None and scene.flyers.kind == "stars":
         found["flyers.kind"] = _is_starry(pixels)
     elif scene.flyers is not None:
-        found |= _group(things, scene.flyers, "flyers", top=0.0, bottom=0.68)
+        found |= _group(things, scene.flyers, "flyers", top=0.0, bottom=_SKY)
     if scene.standing is not None:
-        found |= _group(things, scene.standing, "standing", top=0.25, bottom=1.0)
+        found |= _group(things, scene.standing, "standing", top=_SKY, bottom=1.0)
     return found
 
 
 def _group(things: list[Piece], group: Group, role: str, *, top: float, bottom: float) -> dict[str, bool]:
-    wanted = ALIKE.get(group.kind, group.kind)
-    alike = [p for p in things if top <= p.y <= bottom and _kind(p) == wanted]
+    alike = [p for p in things if top <= p.y <= bottom and _is_a(group.kind, p)]
     inked = [p for p in alike if p.ink == group.colour]
     return {
         f"{role}.kind": bool(alike),
@@ -83,10 +84,11 @@ def _group(things: list[Piece], group: Group, role: str, *, top: float, bottom: 
     }
 
 
-def _kind(piece: Piece) -> str:
-    kind, distance = kind_of_outline(piece.outline)
-    kind = ALIKE.get(kind, kind)
-    return kind if distance < _STRANGE else "nothing"
+def _is_a(wanted: str, piece: Piece) -> bool:
+    """Whether `piece` looks like that more than like whatever else may be where it is."""
+    family = next(family for family in FAMILIES if wanted in family)
+    kind, distance = kind_of_outline(piece.outline, family)
+    return kind == wanted and distance < _STRANGE
 
 
 def _place(piece: Piece) -> str:
@@ -127,8 +129,7 @@ def _shapes(pixels: Array, scene: Shapes) -> dict[str, bool]:
 def _related(things: list[Piece], scene: Shapes) -> bool:
     ends = []
     for group in scene.groups:
-        wanted = ALIKE.get(group.kind, group.kind)
-        fitting = [p for p in things if group.colour in ("", p.ink) and _kind(p) == wanted]
+        fitting = [p for p in things if group.colour in ("", p.ink) and _is_a(group.kind, p)]
         if not fitting:
             return False
         ends.append(max(fitting, key=lambda p: p.area))

@@ -6,6 +6,7 @@ from functools import cache
 from random import Random
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from pixart_cli.diffusion.posters.canvas import Canvas
 from pixart_cli.diffusion.posters.draw import OVERSAMPLING
@@ -24,10 +25,10 @@ from pixart_cli.diffusion.posters.things import (
 )
 from pixart_cli.diffusion.posters.vocabulary import COLOURS, SHAPES, THINGS
 
-# The sun's disc and a circle have one outline: the question decides which word is meant.
-ALIKE = {"circle": "sun"}
-_PER_KIND = 40
+_PER_KIND = 80
+_STRAY, _BEND, _BLUR = 2.5, 12, 1.5  # pixels of 192: how far outlines stray, per how many, how soft
 _NEIGHBOURS = 5
+_BY_HAND = 0.5
 
 
 @cache
@@ -43,6 +44,13 @@ def _outlines() -> tuple[Array, tuple[str, ...]]:
                 vectors.append(piece.ravel())
                 kinds.append(kind)
     return np.stack(vectors), tuple(kinds)
+
+
+@cache
+def _outlines_of(among: tuple[str, ...]) -> tuple[Array, tuple[str, ...]]:
+    vectors, kinds = _outlines()
+    rows = [row for row, kind in enumerate(kinds) if kind in among]
+    return vectors[rows], tuple(kinds[row] for row in rows)
 
 
 def _draw_alone(kind: str, rng: Random) -> Array | None:
@@ -66,16 +74,39 @@ def _draw_alone(kind: str, rng: Random) -> Array | None:
         draw_bird(canvas, centre, unit * rng.uniform(*BIRD_WIDTHS), ink)
     else:
         draw_standing(canvas, kind, (centre[0], 0.7 * unit), unit * rng.uniform(0.26, 0.4), ink)
-    seen = [p for p in pieces(to_lab(canvas.image.reduce(OVERSAMPLING))) if p.ink == colour]
+    picture = canvas.image.reduce(OVERSAMPLING)
+    if rng.random() < _BY_HAND:
+        picture = cut_by_hand(picture, rng)
+    seen = [p for p in pieces(to_lab(picture)) if p.ink == colour]
     if not seen:
         return None
     outline = max(seen, key=lambda p: p.area).outline
     return outline if rng.random() < 0.5 else outline[:, ::-1]  # a moon is one whichever way it is open
 
 
-def kind_of_outline(outline: Array) -> tuple[str, float]:
-    """The kind whose drawn outlines are nearest, and the distance (0 is equal, 1 is opposite)."""
-    vectors, kinds = _outlines()
+def cut_by_hand(picture: Image.Image, rng: Random) -> Image.Image:
+    """The picture with outlines that stray and corners that are round, as small networks draw; anyone still
+    sees what it shows.
+    """
+    width, height = picture.size
+    far, chance = rng.uniform(0.0, _STRAY), np.random.default_rng(rng.getrandbits(62))
+    coarse = chance.normal(0.0, 1.0, (2, height // _BEND, width // _BEND)).astype(np.float32)
+    across, down = (
+        np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC)) for each in coarse
+    )
+    y, x = np.mgrid[:height, :width]
+    rows = (y + far * down).round().astype(int).clip(0, height - 1)
+    columns = (x + far * across).round().astype(int).clip(0, width - 1)
+    strayed = Image.fromarray(np.asarray(picture)[rows, columns])
+    return strayed.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, _BLUR)))
+
+
+def kind_of_outline(outline: Array, among: tuple[str, ...]) -> tuple[str, float]:
+    """The kind of `among` whose drawn outlines are nearest, and the distance (0 is equal, 1 is opposite).
+
+    What else could be there is known by the picture and the place: a sail is no triangle, a house no sun.
+    """
+    vectors, kinds = _outlines_of(among)
     distance = np.sqrt(((vectors - outline.ravel()) ** 2).mean(axis=1))
     nearest = distance.argsort()[:_NEIGHBOURS]
     votes: dict[str, float] = {}

@@ -24,7 +24,7 @@ from pixart_cli.diffusion.posters.seeing import (
     small_pieces,
     to_lab,
 )
-from pixart_cli.diffusion.posters.vocabulary import LANDS, STANDING
+from pixart_cli.diffusion.posters.vocabulary import LANDS, OF_LANDSCAPES, STANDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def view_of(pixels: Array, things: Sequence[Piece]) -> View:
 
 def _standing(things: Sequence[Piece]) -> list[tuple[int, int, int, int]]:
     """Boxes of what surely stands on the land."""
-    looks = [(thing.box, *kind_of_outline(thing.outline)) for thing in things if thing.y > 0.3]
+    looks = [(thing.box, *kind_of_outline(thing.outline, OF_LANDSCAPES)) for thing in things if thing.y > 0.3]
     return [box for box, kind, distance in looks if kind in _KINDS and distance < _SURE]
 
 

@@ -89,7 +89,12 @@ STANDING: Final[dict[str, tuple[str, ...]]] = {
     "city": (),
 }
 SHAPES: Final = ("circle", "triangle", "square", "star")
-THINGS: Final = ("sun", "moon", "cloud", "bird", "tree", "house", "cactus", "boat", *SHAPES)
+IN_THE_SKY: Final = ("sun", "moon", "cloud", "bird")
+ON_THE_LAND: Final = ("tree", "house", "cactus", "boat")
+FAMILIES: Final = (IN_THE_SKY, ON_THE_LAND, SHAPES)
+"""Things that may be mistaken for each other: where a picture has one of these, none of the others can be."""
+OF_LANDSCAPES: Final = (*IN_THE_SKY, *ON_THE_LAND)
+THINGS: Final = (*OF_LANDSCAPES, *SHAPES)
 RELATIONS: Final = ("left of", "right of", "above", "below")
 PLACES: Final = ("left", "center", "right")
 
