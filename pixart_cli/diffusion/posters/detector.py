@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _STRANGE = 0.42  # an outline farther than this from all that was ever drawn is no thing at all
-
 _SKY = 0.52  # of the height: what has its middle above is in the sky, what has it below is not
 
 
@@ -62,19 +61,20 @@ def _landscape(pixels: Array, things: list[Piece], scene: Landscape) -> dict[str
         "time": scene.time is not None and sky in TIMES[scene.time],
         "land.colour": land == scene.land_colour,
     }
+    above, below = [p for p in things if p.y <= _SKY], [p for p in things if p.y >= _SKY]
     if scene.celestial is not None:
-        found |= _group(things, scene.celestial, "celestial", top=0.0, bottom=_SKY)
+        found |= _group(above, scene.celestial, "celestial")
     if scene.flyers is not None and scene.flyers.kind == "stars":
         found["flyers.kind"] = _is_starry(pixels)
     elif scene.flyers is not None:
-        found |= _group(things, scene.flyers, "flyers", top=0.0, bottom=_SKY)
+        found |= _group(above, scene.flyers, "flyers")
     if scene.standing is not None:
-        found |= _group(things, scene.standing, "standing", top=_SKY, bottom=1.0)
+        found |= _group(below, scene.standing, "standing")
     return found
 
 
-def _group(things: list[Piece], group: Group, role: str, *, top: float, bottom: float) -> dict[str, bool]:
-    alike = [p for p in things if top <= p.y <= bottom and _is_a(group.kind, p)]
+def _group(things: list[Piece], group: Group, role: str) -> dict[str, bool]:
+    alike = [p for p in things if _is_a(group.kind, p)]
     inked = [p for p in alike if p.ink == group.colour]
     return {
         f"{role}.kind": bool(alike),
@@ -118,7 +118,7 @@ def _shapes(pixels: Array, scene: Shapes) -> dict[str, bool]:
     things = [p for p in pieces(pixels) if p.ink not in (scene.background, seen) or p.area < GROUND]
     for i, group in enumerate(scene.groups):
         same = [g for g in scene.groups if g.kind == group.kind]
-        found |= _group(things, group, f"shape{i}", top=0.0, bottom=1.0)
+        found |= _group(things, group, f"shape{i}")
         if len(same) > 1:  # two of one kind, told apart by ink alone
             found[f"shape{i}.count"] = found[f"shape{i}.colour"]
     if scene.relation is not None:

@@ -67,10 +67,9 @@ def _landscape(canvas: Canvas, scene: Landscape, rng: Random) -> None:
     if scene.flyers is not None and scene.flyers.count:
         _flyers(canvas, scene.flyers, spots[1:], rng)
     ink = jitter(rng, scene.land_colour)
-    glow = None
-    if scene.celestial is not None and scene.standing is None:
+    bare, glow = scene.standing is None, None
+    if bare and scene.celestial is not None:
         glow = spots[0][0], jitter(rng, scene.celestial.colour)
-    bare = scene.standing is None
     draw_land(canvas, scene.land, ink, horizon=horizon, glow=glow, bare=bare, rng=rng)
     if scene.standing is not None:
         _standing(canvas, scene.standing, rng)

@@ -24,14 +24,13 @@ from pixart_cli.diffusion.posters.seeing import (
     small_pieces,
     to_lab,
 )
-from pixart_cli.diffusion.posters.vocabulary import LANDS, OF_LANDSCAPES, STANDING
+from pixart_cli.diffusion.posters.vocabulary import LANDS, OF_LANDSCAPES, ON_THE_LAND
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PER_LAND = 150
 _BLUR, _GRAIN, _GRAIN_SIDE = (0.6, 1.6), (2.0, 8.0), 4
-_KINDS = frozenset(kind for kinds in STANDING.values() for kind in kinds)
 _SURE = 0.35  # of an outline's distance: nearer ones are what they look like
 _MARGIN = 4  # pixels around a thing where its edges blur
 _TONES = (-9.0, 0.6, 0.75, 0.9)  # from sky (0) to land (1)
@@ -71,7 +70,7 @@ def view_of(pixels: Array, things: Sequence[Piece]) -> View:
 def _standing(things: Sequence[Piece]) -> list[tuple[int, int, int, int]]:
     """Boxes of what surely stands on the land."""
     looks = [(thing.box, *kind_of_outline(thing.outline, OF_LANDSCAPES)) for thing in things if thing.y > 0.3]
-    return [box for box, kind, distance in looks if kind in _KINDS and distance < _SURE]
+    return [box for box, kind, distance in looks if kind in ON_THE_LAND and distance < _SURE]
 
 
 def land_features(pixels: Array, things: Sequence[Piece]) -> NDArray[np.float64]:

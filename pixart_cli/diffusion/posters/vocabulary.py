@@ -92,7 +92,7 @@ SHAPES: Final = ("circle", "triangle", "square", "star")
 IN_THE_SKY: Final = ("sun", "moon", "cloud", "bird")
 ON_THE_LAND: Final = ("tree", "house", "cactus", "boat")
 FAMILIES: Final = (IN_THE_SKY, ON_THE_LAND, SHAPES)
-"""Things that may be mistaken for each other: where a picture has one of these, none of the others can be."""
+"""Things that may be mistaken for each other: where one of a family can be, none of another can."""
 OF_LANDSCAPES: Final = (*IN_THE_SKY, *ON_THE_LAND)
 THINGS: Final = (*OF_LANDSCAPES, *SHAPES)
 RELATIONS: Final = ("left of", "right of", "above", "below")
